@@ -1,0 +1,346 @@
+//! What happened, in a bounded ring with rising ids that confesses what it lost.
+//!
+//! Nothing is overwritten silently: when the ring is full, records are counted instead, and the
+//! next one that finds room is preceded by a [`Event::Lost`] with the count. Grants have places of
+//! their own, so that a storm of lesser events cannot push out the record of an opening.
+
+use core::net::IpAddr;
+
+use heapless::{Deque, Vec};
+
+use crate::grant::GrantId;
+use crate::knock::{InterfaceIndex, ServicePort};
+use crate::limits::{AUDIT_RECORDS_MAX, AUDIT_RESERVED_FOR_GRANTS, PORTS_PER_DOOR_MAX};
+use crate::port::FirewallError;
+use crate::rule::Name;
+use crate::time::{Duration, Instant};
+
+/// How a client proved itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// A fixed sequence: a filter, not authentication.
+    Sequence,
+}
+
+/// Why a completed proof did not open the door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DenyReason {
+    /// The source touched a guard port within the sequence's time.
+    Tainted,
+    /// Every place for grants is taken ([`crate::limits::GRANTS_MAX`]).
+    GrantsFull,
+}
+
+impl DenyReason {
+    /// Short lower-case words for an audit line.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            DenyReason::Tainted => "guard-port-touched",
+            DenyReason::GrantsFull => "grants-full",
+        }
+    }
+}
+
+/// Why a grant ended before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RevokeReason {
+    /// The client knocked the closing sequence.
+    CloseSequence,
+    /// A new configuration has no such door any more, or not with these ports.
+    ConfigChanged,
+    /// An operator asked for it.
+    Operator,
+}
+
+impl RevokeReason {
+    /// Short lower-case words for an audit line.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            RevokeReason::CloseSequence => "close-sequence",
+            RevokeReason::ConfigChanged => "config-changed",
+            RevokeReason::Operator => "operator",
+        }
+    }
+}
+
+/// Something worth an audit line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The firewall confirmed that the door is open (or extended).
+    Grant {
+        /// Which grant.
+        grant: GrantId,
+        /// Which door.
+        door: Name,
+        /// For whom.
+        source: IpAddr,
+        /// Which ports.
+        ports: Vec<ServicePort, PORTS_PER_DOOR_MAX>,
+        /// For how long from now.
+        open_for: Duration,
+        /// How the client proved itself.
+        proof: Proof,
+        /// Whether the door was open for this source already.
+        extended: bool,
+    },
+    /// A grant ended in its time.
+    Expire {
+        /// Which grant.
+        grant: GrantId,
+        /// Which door.
+        door: Name,
+        /// For whom it had been open.
+        source: IpAddr,
+    },
+    /// A grant ended before its time.
+    Revoke {
+        /// Which grant.
+        grant: GrantId,
+        /// Which door.
+        door: Name,
+        /// For whom it had been open.
+        source: IpAddr,
+        /// Why.
+        reason: RevokeReason,
+    },
+    /// A complete proof did not open the door.
+    Deny {
+        /// Which door.
+        door: Name,
+        /// Who knocked.
+        source: IpAddr,
+        /// Why not.
+        reason: DenyReason,
+    },
+    /// The firewall did not do as it was told, after all tries.
+    FirewallFailed {
+        /// Which door.
+        door: Name,
+        /// For whom.
+        source: IpAddr,
+        /// What it said last.
+        error: FirewallError,
+    },
+    /// The daemon is ready: gate up, capture open.
+    Boot {
+        /// Doors of the configuration in force.
+        doors: u16,
+    },
+    /// Another configuration is in force.
+    ConfigApplied {
+        /// Doors of the configuration in force.
+        doors: u16,
+    },
+    /// A new configuration was refused; the old one stays in force.
+    ConfigRejected,
+    /// An interface is watched no more: it vanished or could not be opened.
+    CaptureLost {
+        /// Which interface.
+        interface: InterfaceIndex,
+    },
+    /// An interface is watched again.
+    CaptureBack {
+        /// Which interface.
+        interface: InterfaceIndex,
+    },
+    /// The kernel dropped captured frames because we were too slow.
+    CaptureDropped {
+        /// Frames since the last such record.
+        frames: u64,
+    },
+    /// Records were lost because the ring was full.
+    Lost {
+        /// How many since the last record that was written.
+        records: u32,
+    },
+}
+
+impl Event {
+    /// The event id: stable, for filters in a SIEM.
+    pub const fn id(&self) -> &'static str {
+        match self {
+            Event::Grant { .. } => "GRANT",
+            Event::Expire { .. } => "EXPIRE",
+            Event::Revoke { .. } => "REVOKE",
+            Event::Deny { .. } => "DENY-POLICY",
+            Event::FirewallFailed { .. } => "FW-FAIL",
+            Event::Boot { .. } => "BOOT",
+            Event::ConfigApplied { .. } => "CFG-COMMIT",
+            Event::ConfigRejected => "CFG-REJECT",
+            Event::CaptureLost { .. } => "CAP-LOST",
+            Event::CaptureBack { .. } => "CAP-BACK",
+            Event::CaptureDropped { .. } => "CAP-DROP",
+            Event::Lost { .. } => "LOG-DROP",
+        }
+    }
+
+    /// Whether it may use the places reserved for grants.
+    const fn is_about_a_grant(&self) -> bool {
+        matches!(self, Event::Grant { .. } | Event::Expire { .. } | Event::Revoke { .. })
+    }
+}
+
+/// One entry of the ring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Rises by one with every record and every *lost* record: a gap in the ids is a loss.
+    pub id: u64,
+    /// When it happened.
+    pub at: Instant,
+    /// What happened.
+    pub event: Event,
+}
+
+/// The ring.
+#[derive(Debug)]
+pub struct AuditRing {
+    records: Deque<Record, AUDIT_RECORDS_MAX>,
+    next_id: u64,
+    lost: u32,
+}
+
+impl Default for AuditRing {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl AuditRing {
+    /// An empty ring; the first id is 1.
+    pub const fn new() -> Self {
+        Self { records: Deque::new(), next_id: 1, lost: 0 }
+    }
+
+    /// Adds a record, or counts it as lost.
+    pub fn push(&mut self, event: Event, at: Instant) {
+        let reserve = if event.is_about_a_grant() { 0 } else { AUDIT_RESERVED_FOR_GRANTS };
+        let owed = usize::from(self.lost > 0);
+        if self.records.len() + reserve + owed >= AUDIT_RECORDS_MAX {
+            self.lost = self.lost.saturating_add(1);
+            return;
+        }
+        self.confess(at);
+        self.append(event, at);
+    }
+
+    /// The oldest record. It stays until [`AuditRing::written`] is called with its id, so that a
+    /// busy sink loses nothing.
+    pub fn next(&mut self, now: Instant) -> Option<&Record> {
+        if self.records.is_empty() {
+            self.confess(now);
+        }
+        self.records.front()
+    }
+
+    /// The shell wrote the record with this id. Any other id is ignored.
+    pub fn written(&mut self, id: u64) {
+        if self.records.front().is_some_and(|record| record.id == id) {
+            let _ = self.records.pop_front();
+        }
+    }
+
+    /// Records waiting to be written.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether nothing waits and nothing was lost.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.lost == 0
+    }
+
+    fn confess(&mut self, at: Instant) {
+        if self.lost > 0 {
+            let records = core::mem::take(&mut self.lost);
+            // The lost records' ids are skipped: the gap equals the confessed count.
+            self.next_id = self.next_id.saturating_add(u64::from(records));
+            self.append(Event::Lost { records }, at);
+        }
+    }
+
+    fn append(&mut self, event: Event, at: Instant) {
+        let id = self.next_id;
+        self.next_id = self.next_id.saturating_add(1);
+        if self.records.push_back(Record { id, at, event }).is_err() {
+            self.lost = self.lost.saturating_add(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn boot() -> Event {
+        Event::Boot { doors: 1 }
+    }
+
+    fn expire() -> Event {
+        let source = IpAddr::from([192, 0, 2, 1]);
+        Event::Expire { grant: GrantId::from_raw(1), door: Name::new(), source }
+    }
+
+    fn drain(ring: &mut AuditRing) -> std::vec::Vec<(u64, Event)> {
+        let mut all = std::vec::Vec::new();
+        while let Some(record) = ring.next(Instant::BOOT) {
+            let (id, event) = (record.id, record.event.clone());
+            ring.written(id);
+            all.push((id, event));
+        }
+        all
+    }
+
+    #[test]
+    fn ids_rise_and_a_record_stays_until_written() {
+        let mut ring = AuditRing::new();
+        ring.push(boot(), Instant::BOOT);
+        ring.push(expire(), Instant::BOOT);
+        assert_eq!(ring.next(Instant::BOOT).map(|record| record.id), Some(1));
+        ring.written(2);
+        assert_eq!(ring.next(Instant::BOOT).map(|record| record.id), Some(1));
+        assert_eq!(drain(&mut ring), [(1, boot()), (2, expire())]);
+        assert!(ring.is_empty());
+    }
+
+    #[test]
+    fn loss_is_confessed_with_its_count() {
+        let mut ring = AuditRing::new();
+        for _ in 0..AUDIT_RECORDS_MAX {
+            ring.push(boot(), Instant::BOOT);
+        }
+        let room = AUDIT_RECORDS_MAX - AUDIT_RESERVED_FOR_GRANTS;
+        let all = drain(&mut ring);
+        assert_eq!(all.len(), room + 1);
+        let lost = u32::try_from(AUDIT_RESERVED_FOR_GRANTS).unwrap();
+        assert_eq!(all[room].1, Event::Lost { records: lost });
+        assert_eq!(all[room].0, u64::try_from(AUDIT_RECORDS_MAX).unwrap() + 1, "the gap equals the loss");
+    }
+
+    #[test]
+    fn a_storm_leaves_room_for_grants() {
+        let mut ring = AuditRing::new();
+        for _ in 0..10 * AUDIT_RECORDS_MAX {
+            ring.push(boot(), Instant::BOOT);
+        }
+        for _ in 0..AUDIT_RESERVED_FOR_GRANTS - 1 {
+            ring.push(expire(), Instant::BOOT);
+        }
+        let grants = drain(&mut ring).into_iter().filter(|(_, event)| *event == expire()).count();
+        assert_eq!(grants, AUDIT_RESERVED_FOR_GRANTS - 1);
+    }
+
+    #[test]
+    fn every_record_is_read_or_confessed() {
+        let mut ring = AuditRing::new();
+        let mut seen = 0;
+        for round in 0..5000_u32 {
+            ring.push(if round % 3 == 0 { expire() } else { boot() }, Instant::BOOT);
+            if round % 1000 == 999 {
+                for (_, event) in drain(&mut ring) {
+                    seen += if let Event::Lost { records } = event { records } else { 1 };
+                }
+            }
+        }
+        assert_eq!(seen, 5000);
+    }
+}

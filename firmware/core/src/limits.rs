@@ -1,0 +1,117 @@
+//! Every capacity of the firmware, with its unit and its reason.
+//!
+//! A limit that is reached has a named verdict where it is reached; none is reached silently.
+//! `const` assertions at the end relate the limits to each other.
+
+use crate::time::Duration;
+
+/// Doors of one gateway. An industrial gateway has a handful; 256 covers one door per technician
+/// and service without any per-packet cost (look-ups do not walk doors).
+pub const DOORS_MAX: usize = 256;
+
+/// Sequences of one gateway: opening and closing ones together.
+pub const SEQUENCES_MAX: usize = 256;
+
+/// Knocks in one sequence. knockd allows 32; beyond 16 nothing is gained and every knock is one
+/// more packet to lose on a bad link.
+pub const STEPS_MAX: usize = 16;
+
+/// Knocks in a sequence with a reordering window: arrival times are kept for each of its steps in
+/// the same fixed entry, which halves the room.
+pub const REORDER_STEPS_MAX: usize = 8;
+
+/// Places one and the same knock may stand in, over all sequences: bounds the work per packet.
+pub const STEP_SHARED_MAX: usize = 16;
+
+/// Service ports of one door.
+pub const PORTS_PER_DOOR_MAX: usize = 8;
+
+/// Distinct service ports over all doors.
+pub const PORTS_MAX: usize = 512;
+
+/// Octets of a door's or key's name (ASCII letters, digits, `-`, `_`, `.`).
+pub const NAME_BYTES_MAX: usize = 32;
+
+/// Capture interfaces of one gateway.
+pub const INTERFACES_MAX: usize = 8;
+
+/// Octets of an interface name: Linux `IFNAMSIZ` less the terminating zero.
+pub const INTERFACE_NAME_BYTES_MAX: usize = 15;
+
+/// Guard ranges over all doors.
+pub const GUARD_RANGES_MAX: usize = 512;
+
+/// Distinct ranges (knocks and guards of all protocols, merged) the kernel filter may be made of,
+/// so that the program stays far below the kernel's 4,096 instructions (`BPF_MAXINSNS`).
+pub const CAPTURE_RANGES_MAX: usize = 900;
+
+/// Distinct TCP flag conditions over all sequences (the kernel filter tests each).
+pub const FLAG_CONDITIONS_MAX: usize = 8;
+
+/// Grants in force or in the making. A stock knockd forks a process for each.
+pub const GRANTS_MAX: usize = 1024;
+
+/// Firewall commands one call of the engine may return.
+pub const EFFECTS_MAX: usize = 16;
+
+/// Attempts to have the firewall open or close before `FW-FAIL` is audited for good.
+pub const FIREWALL_TRIES_MAX: u8 = 4;
+
+/// Pause between two attempts; the n-th waits n times as long.
+pub const FIREWALL_RETRY: Duration = Duration::from_millis(50);
+
+/// Longest wait for the answer to a firewall command before it counts as failed.
+pub const FIREWALL_ANSWER: Duration = Duration::from_secs(2);
+
+/// Records the audit ring holds until the shell has written them. When it is full, the next
+/// readable record confesses how many were lost.
+pub const AUDIT_RECORDS_MAX: usize = 256;
+
+/// Places of the audit ring kept free for grants, so that a storm of lesser events cannot push
+/// out the record of an opening.
+pub const AUDIT_RESERVED_FOR_GRANTS: usize = 64;
+
+/// Octets captured of each frame: the deepest headers walked are Ethernet (14), two VLAN tags (8),
+/// PPPoE (8), IPv6 (40), extension headers ([`EXTENSION_BYTES_MAX`]) and TCP (20); IPv4 with all
+/// its options (60) is shorter.
+pub const FRAME_BYTES_MAX: usize = 256;
+
+/// IPv6 extension headers walked before a packet is ignored.
+pub const EXTENSIONS_MAX: usize = 6;
+
+/// Octets of IPv6 extension headers walked before a packet is ignored.
+pub const EXTENSION_BYTES_MAX: usize = 128;
+
+/// Frames handled in one turn of the daemon's loop.
+pub const FRAMES_PER_TURN_MAX: usize = 256;
+
+/// Longest time a sequence may take (`within`).
+pub const WITHIN_MAX: Duration = Duration::from_secs(120);
+
+/// Shortest time a sequence may take.
+pub const WITHIN_MIN: Duration = Duration::from_millis(100);
+
+/// Longest reordering window of a sequence.
+pub const REORDER_MAX: Duration = Duration::from_secs(2);
+
+/// Longest time a door may stay open. ipset's own limit is 2,147,483 s (ipset(8), `timeout`).
+pub const OPEN_FOR_MAX: Duration = Duration::from_secs(86_400);
+
+/// Shortest time a door may stay open: the unit of the kernel's time-out.
+pub const OPEN_FOR_MIN: Duration = Duration::from_secs(1);
+
+/// Scale of the matcher's tables in the product; one unit is about 32 KiB (see
+/// [`crate::matcher`]). Eight units keep 100,000 spoofed first knocks a second harmless.
+pub const TABLE_UNITS: usize = 8;
+
+/// Octets all tables of the matcher may take in the product.
+pub const TABLE_BYTES_MAX: usize = 256 * 1024;
+
+const _: () = assert!(REORDER_STEPS_MAX <= STEPS_MAX);
+const _: () = assert!(AUDIT_RESERVED_FOR_GRANTS < AUDIT_RECORDS_MAX);
+const _: () = assert!(EFFECTS_MAX >= STEP_SHARED_MAX, "one knock may finish every sequence it is shared by");
+const _: () = assert!(14 + 8 + 8 + 40 + EXTENSION_BYTES_MAX + 20 <= FRAME_BYTES_MAX);
+const _: () = assert!(14 + 8 + 8 + 60 + 20 <= FRAME_BYTES_MAX);
+const _: () = assert!(INTERFACES_MAX <= 8, "InterfaceSet is one octet");
+const _: () = assert!(PORTS_PER_DOOR_MAX <= PORTS_MAX);
+const _: () = assert!(REORDER_MAX.millis() < WITHIN_MAX.millis());

@@ -1,0 +1,539 @@
+//! The configuration of the engine, already proved valid.
+//!
+//! "Parse, don't validate": whoever holds a [`RuleSet`] needs no further check. It is made by
+//! [`RuleSetBuilder`], which refuses everything that could not be matched, bounded or explained.
+
+use core::net::IpAddr;
+
+use heapless::{String, Vec};
+
+use crate::knock::{FlagCondition, InterfaceSet, Knock, Protocol, ServicePort, Step, TcpFlags};
+use crate::limits::{
+    DOORS_MAX, FLAG_CONDITIONS_MAX, GUARD_RANGES_MAX, NAME_BYTES_MAX, OPEN_FOR_MAX, OPEN_FOR_MIN, PORTS_MAX,
+    PORTS_PER_DOOR_MAX, REORDER_MAX, REORDER_STEPS_MAX, SEQUENCES_MAX, STEP_SHARED_MAX, STEPS_MAX,
+    WITHIN_MAX, WITHIN_MIN,
+};
+use crate::time::Duration;
+
+/// A door's or key's name: 1 to 32 of `A-Z a-z 0-9 - _ .`, so that it needs no escaping anywhere.
+pub type Name = String<NAME_BYTES_MAX>;
+
+/// Position of a door in its rule set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DoorId(pub u16);
+
+/// Position of a sequence in its rule set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SequenceId(pub u16);
+
+/// What completing a sequence does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// Opens the door for the source.
+    Open,
+    /// Closes the door for the source before its time.
+    Close,
+}
+
+/// A door: the ports it protects, and for how long a grant opens them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Door {
+    /// Name, unique in the rule set.
+    pub name: Name,
+    /// Protected ports, at least one, sorted, without duplicates.
+    pub ports: Vec<ServicePort, PORTS_PER_DOOR_MAX>,
+    /// How long one grant lasts; whole seconds.
+    pub open_for: Duration,
+    /// Only knocks addressed to this address count.
+    pub target: Option<IpAddr>,
+    /// Only knocks that arrive on these interfaces count.
+    pub interfaces: InterfaceSet,
+}
+
+/// A sequence of knocks and what it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sequence {
+    /// Door it belongs to.
+    pub door: DoorId,
+    /// Whether it opens or closes.
+    pub purpose: Purpose,
+    /// The knocks, in order, 1 to [`STEPS_MAX`].
+    pub steps: Vec<Step, STEPS_MAX>,
+    /// Longest time from the first knock to the last.
+    pub within: Duration,
+    /// A knock counts from its arrival until this much later, so that neighbours may overtake
+    /// each other. `ZERO`: strictly in order.
+    pub reorder: Duration,
+    /// Which TCP segments count as its knocks; others are not seen by it.
+    pub flags: FlagCondition,
+}
+
+/// Inclusive range of values that taint a source: no sequence completes for it while the taint
+/// is younger than the sequence's `within`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GuardRange {
+    /// Protocol the range is watched on.
+    pub protocol: Protocol,
+    /// First value (port, or echo payload octets).
+    pub first: u16,
+    /// Last value, not below `first`.
+    pub last: u16,
+}
+
+/// One place a knock stands in: the `step`-th of `sequence`, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The knock.
+    pub knock: Step,
+    /// Sequence it stands in.
+    pub sequence: SequenceId,
+    /// Position in the sequence, 0 is the first knock.
+    pub step: u8,
+}
+
+/// Why a rule set was refused. `door` and `sequence` are positions in order of adding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleError {
+    /// More than [`DOORS_MAX`] doors.
+    TooManyDoors,
+    /// More than [`SEQUENCES_MAX`] sequences.
+    TooManySequences,
+    /// More than [`GUARD_RANGES_MAX`] guard ranges.
+    TooManyGuards,
+    /// More than [`PORTS_MAX`] distinct service ports.
+    TooManyPorts,
+    /// More than [`FLAG_CONDITIONS_MAX`] distinct TCP flag conditions.
+    TooManyFlagConditions,
+    /// A name is empty, too long, or has a character outside `A-Z a-z 0-9 - _ .`.
+    BadName(DoorId),
+    /// Two doors have one name.
+    DuplicateName(DoorId),
+    /// A door protects no port, too many, or port 0.
+    BadPorts(DoorId),
+    /// `open_for` is not a whole number of seconds or outside [`OPEN_FOR_MIN`]..=[`OPEN_FOR_MAX`].
+    BadOpenFor(DoorId),
+    /// A sequence belongs to no door.
+    NoSuchDoor(SequenceId),
+    /// A sequence has no knock or more than [`STEPS_MAX`].
+    BadLength(SequenceId),
+    /// A TCP or UDP knock on port 0.
+    BadStep(SequenceId),
+    /// `within` is outside [`WITHIN_MIN`]..=[`WITHIN_MAX`].
+    BadWithin(SequenceId),
+    /// The reordering window is over [`REORDER_MAX`] or not below `within`.
+    BadReorder(SequenceId),
+    /// A reordering window needs distinct knocks, at most [`REORDER_STEPS_MAX`].
+    ReorderNeedsDistinctSteps(SequenceId),
+    /// A flag condition that no segment can meet: a flag must be set that is not looked at.
+    BadFlags(SequenceId),
+    /// One knock stands in more than [`STEP_SHARED_MAX`] places.
+    StepSharedTooOften(Step),
+    /// A guard range ends before it begins.
+    BadGuard(GuardRange),
+    /// A guard range covers a knock of a sequence: every knock would taint.
+    GuardCoversKnock(Step),
+}
+
+/// A valid configuration of the engine.
+#[derive(Clone, Debug)]
+pub struct RuleSet {
+    doors: Vec<Door, DOORS_MAX>,
+    sequences: Vec<Sequence, SEQUENCES_MAX>,
+    guards: Vec<GuardRange, GUARD_RANGES_MAX>,
+    ports: Vec<ServicePort, PORTS_MAX>,
+    flag_conditions: Vec<FlagCondition, FLAG_CONDITIONS_MAX>,
+    /// Sorted by knock, then sequence, then *descending* step: a knock that stands twice in one
+    /// sequence advances the later place first and so counts once.
+    places: Vec<Place, { SEQUENCES_MAX * STEPS_MAX }>,
+    within_longest: Duration,
+}
+
+impl RuleSet {
+    /// The rule set of the factory profile: no doors, nothing to watch.
+    pub const fn empty() -> Self {
+        Self {
+            doors: Vec::new(),
+            sequences: Vec::new(),
+            guards: Vec::new(),
+            ports: Vec::new(),
+            flag_conditions: Vec::new(),
+            places: Vec::new(),
+            within_longest: WITHIN_MIN,
+        }
+    }
+
+    /// All doors, in the order of their ids.
+    pub fn doors(&self) -> &[Door] {
+        &self.doors
+    }
+
+    /// The door with this id.
+    pub fn door(&self, id: DoorId) -> Option<&Door> {
+        self.doors.get(usize::from(id.0))
+    }
+
+    /// The door with this name.
+    pub fn door_named(&self, name: &str) -> Option<DoorId> {
+        let position = self.doors.iter().position(|door| door.name == name)?;
+        u16::try_from(position).ok().map(DoorId)
+    }
+
+    /// All sequences, in the order of their ids.
+    pub fn sequences(&self) -> &[Sequence] {
+        &self.sequences
+    }
+
+    /// The sequence with this id.
+    pub fn sequence(&self, id: SequenceId) -> Option<&Sequence> {
+        self.sequences.get(usize::from(id.0))
+    }
+
+    /// Guard ranges, sorted by protocol and first value, merged, disjoint.
+    pub fn guards(&self) -> &[GuardRange] {
+        &self.guards
+    }
+
+    /// Every protected port of every door, sorted, without duplicates: what the firewall drops.
+    pub fn protected_ports(&self) -> &[ServicePort] {
+        &self.ports
+    }
+
+    /// The TCP flag conditions any sequence uses; at least the opening SYN when a TCP knock or
+    /// guard exists.
+    pub fn flag_conditions(&self) -> &[FlagCondition] {
+        &self.flag_conditions
+    }
+
+    /// Every place, sorted by knock.
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// The longest `within` of all sequences.
+    pub fn within_longest(&self) -> Duration {
+        self.within_longest
+    }
+
+    /// The places `step` stands in: at most [`STEP_SHARED_MAX`].
+    pub fn places_of(&self, step: Step) -> &[Place] {
+        let start = self.places.partition_point(|place| place.knock < step);
+        let rest = self.places.get(start..).unwrap_or(&[]);
+        let count = rest.iter().take(STEP_SHARED_MAX).take_while(|place| place.knock == step).count();
+        rest.get(..count).unwrap_or(&[])
+    }
+
+    /// Whether `knock` touches a guard.
+    pub fn is_guarded(&self, knock: &Knock) -> bool {
+        let Step { protocol, value } = knock.step;
+        let after = self.guards.partition_point(|guard| (guard.protocol, guard.first) <= (protocol, value));
+        let Some(guard) = after.checked_sub(1).and_then(|index| self.guards.get(index)) else {
+            return false;
+        };
+        let covered = guard.protocol == protocol && value <= guard.last;
+        covered && (protocol != Protocol::Tcp || self.counts_as_knock(knock.flags))
+    }
+
+    /// Whether a TCP segment with these flags counts as a knock for any sequence.
+    pub fn counts_as_knock(&self, flags: TcpFlags) -> bool {
+        self.flag_conditions.iter().any(|condition| condition.holds(flags))
+    }
+}
+
+/// Collects doors, sequences and guards and proves them valid together.
+#[derive(Debug)]
+pub struct RuleSetBuilder {
+    rules: RuleSet,
+}
+
+impl Default for RuleSetBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl RuleSetBuilder {
+    /// Begins with nothing.
+    pub const fn new() -> Self {
+        Self { rules: RuleSet::empty() }
+    }
+
+    /// Adds a door; its id is its position.
+    ///
+    /// # Errors
+    /// The first rule of [`RuleError`] that it breaks.
+    pub fn door(&mut self, mut door: Door) -> Result<DoorId, RuleError> {
+        let id = next_id(self.rules.doors.len()).map(DoorId).ok_or(RuleError::TooManyDoors)?;
+        if !is_name(&door.name) {
+            return Err(RuleError::BadName(id));
+        }
+        if self.rules.doors.iter().any(|other| other.name == door.name) {
+            return Err(RuleError::DuplicateName(id));
+        }
+        if door.ports.is_empty() || door.ports.iter().any(|port| port.port == 0) {
+            return Err(RuleError::BadPorts(id));
+        }
+        let whole = door.open_for.millis() % 1000 == 0;
+        if !whole || door.open_for < OPEN_FOR_MIN || door.open_for > OPEN_FOR_MAX {
+            return Err(RuleError::BadOpenFor(id));
+        }
+        sort_ports(&mut door.ports);
+        for &port in &door.ports {
+            if let Err(position) = self.rules.ports.binary_search(&port) {
+                insert_at(&mut self.rules.ports, position, port).map_err(|_| RuleError::TooManyPorts)?;
+            }
+        }
+        self.rules.doors.push(door).map_err(|_| RuleError::TooManyDoors)?;
+        Ok(id)
+    }
+
+    /// Adds a sequence of a door that was added before.
+    ///
+    /// # Errors
+    /// The first rule of [`RuleError`] that it breaks.
+    pub fn sequence(&mut self, sequence: Sequence) -> Result<SequenceId, RuleError> {
+        let id = next_id(self.rules.sequences.len()).map(SequenceId).ok_or(RuleError::TooManySequences)?;
+        if self.rules.door(sequence.door).is_none() {
+            return Err(RuleError::NoSuchDoor(id));
+        }
+        check_sequence(id, &sequence)?;
+        if sequence.steps.iter().any(|step| step.protocol == Protocol::Tcp) {
+            self.watch_flags(sequence.flags)?;
+        }
+        for (position, &knock) in sequence.steps.iter().enumerate() {
+            let step = u8::try_from(position).map_err(|_| RuleError::BadLength(id))?;
+            self.place(Place { knock, sequence: id, step })?;
+        }
+        self.rules.within_longest = self.rules.within_longest.max(sequence.within);
+        self.rules.sequences.push(sequence).map_err(|_| RuleError::TooManySequences)?;
+        Ok(id)
+    }
+
+    /// Adds a guard range; overlapping and touching ranges are merged.
+    ///
+    /// # Errors
+    /// [`RuleError::BadGuard`] and [`RuleError::TooManyGuards`].
+    pub fn guard(&mut self, guard: GuardRange) -> Result<(), RuleError> {
+        if guard.first > guard.last {
+            return Err(RuleError::BadGuard(guard));
+        }
+        if guard.protocol == Protocol::Tcp {
+            self.watch_flags(FlagCondition::OPENING_SYN)?;
+        }
+        let mut merged = guard;
+        self.rules.guards.retain(|other| {
+            let apart = other.protocol != merged.protocol
+                || u32::from(other.last) + 1 < u32::from(merged.first)
+                || u32::from(merged.last) + 1 < u32::from(other.first);
+            if !apart {
+                merged.first = merged.first.min(other.first);
+                merged.last = merged.last.max(other.last);
+            }
+            apart
+        });
+        let position = self.rules.guards.partition_point(|other| *other < merged);
+        insert_at(&mut self.rules.guards, position, merged).map_err(|_| RuleError::TooManyGuards)
+    }
+
+    /// The finished rule set.
+    ///
+    /// # Errors
+    /// [`RuleError::GuardCoversKnock`] when a guard and a sequence want the same knock.
+    pub fn build(self) -> Result<RuleSet, RuleError> {
+        for place in &self.rules.places {
+            let Step { protocol, value } = place.knock;
+            let covered = |guard: &GuardRange| {
+                guard.protocol == protocol && guard.first <= value && value <= guard.last
+            };
+            if self.rules.guards.iter().any(covered) {
+                return Err(RuleError::GuardCoversKnock(place.knock));
+            }
+        }
+        Ok(self.rules)
+    }
+
+    fn watch_flags(&mut self, flags: FlagCondition) -> Result<(), RuleError> {
+        if self.rules.flag_conditions.contains(&flags) {
+            return Ok(());
+        }
+        self.rules.flag_conditions.push(flags).map_err(|_| RuleError::TooManyFlagConditions)
+    }
+
+    fn place(&mut self, place: Place) -> Result<(), RuleError> {
+        if self.rules.places_of(place.knock).len() == STEP_SHARED_MAX {
+            return Err(RuleError::StepSharedTooOften(place.knock));
+        }
+        let key = |place: &Place| (place.knock, place.sequence, u8::MAX - place.step);
+        let position = self.rules.places.partition_point(|other| key(other) < key(&place));
+        insert_at(&mut self.rules.places, position, place).map_err(|_| RuleError::TooManySequences)
+    }
+}
+
+fn check_sequence(id: SequenceId, sequence: &Sequence) -> Result<(), RuleError> {
+    let Sequence { steps, within, reorder, flags, .. } = sequence;
+    if steps.is_empty() {
+        return Err(RuleError::BadLength(id));
+    }
+    if steps.iter().any(|step| step.value == 0 && step.protocol != Protocol::Icmp) {
+        return Err(RuleError::BadStep(id));
+    }
+    if *within < WITHIN_MIN || *within > WITHIN_MAX {
+        return Err(RuleError::BadWithin(id));
+    }
+    if flags.value.bits() & !flags.mask.bits() != 0 {
+        return Err(RuleError::BadFlags(id));
+    }
+    if *reorder == Duration::ZERO {
+        return Ok(());
+    }
+    if *reorder > REORDER_MAX || *reorder >= *within {
+        return Err(RuleError::BadReorder(id));
+    }
+    let repeated =
+        steps.iter().enumerate().any(|(index, step)| steps.iter().take(index).any(|other| other == step));
+    if repeated || steps.len() > REORDER_STEPS_MAX {
+        return Err(RuleError::ReorderNeedsDistinctSteps(id));
+    }
+    Ok(())
+}
+
+/// Whether `name` may stand in a log line, a rule comment and a file name as it is.
+pub fn is_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(allowed)
+}
+
+fn next_id(count: usize) -> Option<u16> {
+    u16::try_from(count).ok()
+}
+
+fn sort_ports(ports: &mut Vec<ServicePort, PORTS_PER_DOOR_MAX>) {
+    ports.sort_unstable();
+    let mut last = None;
+    ports.retain(|&port| last.replace(port) != Some(port));
+}
+
+/// Inserts without the panic of `heapless::Vec::insert` on a bad position.
+fn insert_at<T, const N: usize>(vec: &mut Vec<T, N>, position: usize, value: T) -> Result<(), T> {
+    if position > vec.len() {
+        return Err(value);
+    }
+    vec.insert(position, value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::Ipv4Addr;
+
+    fn door(name: &str, ports: &[ServicePort]) -> Door {
+        Door {
+            name: Name::try_from(name).unwrap(),
+            ports: Vec::from_slice(ports).unwrap(),
+            open_for: Duration::from_secs(30),
+            target: None,
+            interfaces: InterfaceSet::ALL,
+        }
+    }
+
+    fn sequence(door: DoorId, steps: &[Step]) -> Sequence {
+        Sequence {
+            door,
+            purpose: Purpose::Open,
+            steps: Vec::from_slice(steps).unwrap(),
+            within: Duration::from_secs(10),
+            reorder: Duration::ZERO,
+            flags: FlagCondition::OPENING_SYN,
+        }
+    }
+
+    fn knock(step: Step, flags: TcpFlags) -> Knock {
+        let source = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+        Knock { source, target: source, step, flags, interface: crate::InterfaceIndex(0) }
+    }
+
+    #[test]
+    fn places_are_found_by_knock_later_step_first() {
+        let mut builder = RuleSetBuilder::new();
+        let ssh = builder.door(door("ssh", &[ServicePort::tcp(22)])).unwrap();
+        let steps = [Step::tcp(7351), Step::udp(24011), Step::tcp(7351), Step::icmp(83)];
+        builder.sequence(sequence(ssh, &steps)).unwrap();
+        let rules = builder.build().unwrap();
+        let found: std::vec::Vec<u8> =
+            rules.places_of(Step::tcp(7351)).iter().map(|place| place.step).collect();
+        assert_eq!(found, [2, 0]);
+        assert_eq!(rules.places_of(Step::icmp(83)).len(), 1);
+        assert!(rules.places_of(Step::tcp(24011)).is_empty());
+        assert_eq!(rules.flag_conditions(), [FlagCondition::OPENING_SYN]);
+    }
+
+    #[test]
+    fn guards_merge_and_answer() {
+        let mut builder = RuleSetBuilder::new();
+        for (first, last) in [(100, 110), (120, 130), (111, 119), (200, 200)] {
+            builder.guard(GuardRange { protocol: Protocol::Tcp, first, last }).unwrap();
+        }
+        builder.guard(GuardRange { protocol: Protocol::Udp, first: 65_535, last: 65_535 }).unwrap();
+        let rules = builder.build().unwrap();
+        assert_eq!(rules.guards().len(), 3);
+        let syn = TcpFlags::SYN;
+        for (step, guarded) in [
+            (Step::tcp(99), false),
+            (Step::tcp(100), true),
+            (Step::tcp(130), true),
+            (Step::tcp(131), false),
+            (Step::udp(120), false),
+            (Step::udp(65_535), true),
+            (Step::icmp(120), false),
+        ] {
+            assert_eq!(rules.is_guarded(&knock(step, syn)), guarded, "{step}");
+        }
+        assert!(!rules.is_guarded(&knock(Step::tcp(120), TcpFlags::ACK)), "an answer is not a touch");
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        let mut builder = RuleSetBuilder::new();
+        let ssh = builder.door(door("ssh", &[ServicePort::tcp(22), ServicePort::tcp(22)])).unwrap();
+        assert_eq!(builder.rules.doors[0].ports.len(), 1);
+        let refused = builder.door(door("ssh", &[ServicePort::tcp(23)]));
+        assert_eq!(refused, Err(RuleError::DuplicateName(DoorId(1))));
+        assert_eq!(builder.door(door("a b", &[ServicePort::tcp(23)])), Err(RuleError::BadName(DoorId(1))));
+        assert_eq!(builder.door(door("none", &[])), Err(RuleError::BadPorts(DoorId(1))));
+        assert_eq!(builder.door(door("zero", &[ServicePort::udp(0)])), Err(RuleError::BadPorts(DoorId(1))));
+        let mut never = door("never", &[ServicePort::tcp(23)]);
+        never.open_for = Duration::from_millis(1500);
+        assert_eq!(builder.door(never), Err(RuleError::BadOpenFor(DoorId(1))));
+
+        let id = SequenceId(0);
+        assert_eq!(builder.sequence(sequence(DoorId(9), &[Step::tcp(1)])), Err(RuleError::NoSuchDoor(id)));
+        assert_eq!(builder.sequence(sequence(ssh, &[])), Err(RuleError::BadLength(id)));
+        assert_eq!(builder.sequence(sequence(ssh, &[Step::udp(0)])), Err(RuleError::BadStep(id)));
+        let mut twice = sequence(ssh, &[Step::tcp(1), Step::tcp(2), Step::tcp(1)]);
+        twice.reorder = Duration::from_millis(100);
+        assert_eq!(builder.sequence(twice), Err(RuleError::ReorderNeedsDistinctSteps(id)));
+        let mut flags = sequence(ssh, &[Step::tcp(1)]);
+        flags.flags = FlagCondition { mask: TcpFlags::SYN, value: TcpFlags::ACK };
+        assert_eq!(builder.sequence(flags), Err(RuleError::BadFlags(id)));
+    }
+
+    #[test]
+    fn a_guard_on_a_knock_is_refused() {
+        let mut builder = RuleSetBuilder::new();
+        let ssh = builder.door(door("ssh", &[ServicePort::tcp(22)])).unwrap();
+        builder.sequence(sequence(ssh, &[Step::tcp(700), Step::tcp(600)])).unwrap();
+        builder.guard(GuardRange { protocol: Protocol::Tcp, first: 601, last: 700 }).unwrap();
+        assert_eq!(builder.build().err(), Some(RuleError::GuardCoversKnock(Step::tcp(700))));
+    }
+
+    #[test]
+    fn sharing_a_knock_is_bounded() {
+        let mut builder = RuleSetBuilder::new();
+        let ssh = builder.door(door("ssh", &[ServicePort::tcp(22)])).unwrap();
+        for other in 0..STEP_SHARED_MAX {
+            let other = u16::try_from(other).unwrap() + 2;
+            builder.sequence(sequence(ssh, &[Step::tcp(1), Step::tcp(other)])).unwrap();
+        }
+        let refused = builder.sequence(sequence(ssh, &[Step::tcp(1), Step::tcp(999)]));
+        assert_eq!(refused, Err(RuleError::StepSharedTooOften(Step::tcp(1))));
+    }
+}

@@ -1,0 +1,8 @@
+//! Linux adapters of Postern. The only crate of the workspace that may hold `unsafe`, each block
+//! with its `// SAFETY:`.
+
+pub mod capture;
+pub mod clock;
+pub mod firewall;
+pub mod syslog;
+pub mod wait;
