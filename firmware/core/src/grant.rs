@@ -1,6 +1,28 @@
 //! What is open, for whom, until when.
+//!
+//! A grant is *open* only after the firewall said so. The kernel holds the timer; the table keeps
+//! the deadline beside it, to audit the end, to close what the kernel began late, and to take a
+//! grant back before its time.
+//!
+//! ```text
+//! complete proof -> Wanted -> Asked -> Open -> Ending -> Closing -> gone
+//!                     ^         |        |                  |
+//!                     +-- Err --+        +- asked again:    +-- Err: a few tries, then gone
+//!                                           Wanted             (the kernel's timer remains)
+//! ```
 
-/// Names one grant for as long as the daemon runs; never used twice.
+use core::net::IpAddr;
+
+use heapless::Vec;
+
+use crate::audit::{Proof, RevokeReason};
+use crate::knock::ServicePort;
+use crate::limits::{FIREWALL_ANSWER, FIREWALL_RETRY, FIREWALL_TRIES_MAX, GRANTS_MAX, PORTS_PER_DOOR_MAX};
+use crate::port::{FirewallCommand, FirewallError};
+use crate::rule::{Door, DoorId, Name, RuleSet};
+use crate::time::Instant;
+
+/// Names one grant; not used again while the daemon runs (4 billion grants).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GrantId(u32);
 
@@ -14,4 +36,372 @@ impl GrantId {
     pub const fn raw(self) -> u32 {
         self.0
     }
+}
+
+/// Where a grant is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The firewall shall be asked to open at `due`.
+    Wanted,
+    /// It was asked to open; no answer after `due` counts as failed.
+    Asked,
+    /// It said that the door is open; the end is at `due`.
+    Open,
+    /// It shall be asked to close at `due`.
+    Ending,
+    /// It was asked to close; no answer after `due` counts as failed.
+    Closing,
+}
+
+/// One grant.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// Its name.
+    pub id: GrantId,
+    /// Its door in the rule set in force; `None` when that has no such door any more.
+    pub door: Option<DoorId>,
+    /// The door's name when it was granted.
+    pub door_name: Name,
+    /// For whom.
+    pub source: IpAddr,
+    /// Which ports.
+    pub ports: Vec<ServicePort, PORTS_PER_DOOR_MAX>,
+    /// How the client proved itself.
+    pub proof: Proof,
+    /// When it shall end.
+    pub until: Instant,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// When the engine must look at it again.
+    due: Instant,
+    /// Tries of the command in hand.
+    tries: u8,
+    /// Until when the firewall said the door is open, if ever it did.
+    confirmed_until: Option<Instant>,
+    /// The end the command in hand was computed for.
+    asked_until: Instant,
+    /// Why it ends, when not by time.
+    revoked: Option<RevokeReason>,
+}
+
+impl Grant {
+    /// Whether the firewall has said that the door is open, and no end is in sight.
+    pub fn is_open(&self) -> bool {
+        self.confirmed_until.is_some() && !self.is_ending()
+    }
+
+    fn is_ending(&self) -> bool {
+        self.revoked.is_some() || matches!(self.phase, Phase::Ending | Phase::Closing)
+    }
+
+    fn end(&mut self, now: Instant) {
+        self.phase = Phase::Ending;
+        self.due = now;
+        self.tries = 0;
+    }
+}
+
+/// What became of a grant, for the audit trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The firewall opened it (or extended it).
+    Opened {
+        /// Whether it was open already.
+        extended: bool,
+    },
+    /// Its time is over.
+    Expired,
+    /// It was taken back.
+    Revoked(RevokeReason),
+    /// The firewall would not open or close it.
+    Failed(FirewallError),
+}
+
+/// Every place is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrantsFull;
+
+/// All grants.
+#[derive(Debug)]
+pub struct GrantTable {
+    grants: Vec<Grant, GRANTS_MAX>,
+    next_id: u32,
+    /// The earliest `due`, or earlier.
+    next_due: Option<Instant>,
+}
+
+impl Default for GrantTable {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl GrantTable {
+    /// No grants.
+    pub const fn new() -> Self {
+        Self { grants: Vec::new(), next_id: 1, next_due: None }
+    }
+
+    /// Every grant, also those in the making and those ending.
+    pub fn iter(&self) -> impl Iterator<Item = &Grant> {
+        self.grants.iter()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.grants.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.grants.is_empty()
+    }
+
+    /// When [`GrantTable::next_command`] or [`GrantTable::expire`] has something to do.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.next_due
+    }
+
+    /// Somebody proved that `source` may use `door`. One grant per door and address: asking again
+    /// extends it.
+    ///
+    /// # Errors
+    /// [`GrantsFull`] when every place is taken.
+    pub fn want(
+        &mut self,
+        id: DoorId,
+        door: &Door,
+        source: IpAddr,
+        proof: Proof,
+        now: Instant,
+    ) -> Result<(), GrantsFull> {
+        let until = now + door.open_for;
+        let alive =
+            |grant: &&mut Grant| grant.door == Some(id) && grant.source == source && !grant.is_ending();
+        if let Some(grant) = self.grants.iter_mut().find(alive) {
+            grant.until = grant.until.max(until);
+            // A command in hand is answered first; its answer finds the later end and asks again.
+            if grant.phase != Phase::Asked {
+                grant.phase = Phase::Wanted;
+                grant.due = now;
+                grant.tries = 0;
+            }
+            self.note_due(now);
+            return Ok(());
+        }
+        let grant = Grant {
+            id: GrantId(self.next_id),
+            door: Some(id),
+            door_name: door.name.clone(),
+            source,
+            ports: door.ports.clone(),
+            proof,
+            until,
+            phase: Phase::Wanted,
+            due: now,
+            tries: 0,
+            confirmed_until: None,
+            asked_until: until,
+            revoked: None,
+        };
+        self.grants.push(grant).map_err(|_| GrantsFull)?;
+        self.next_id = self.next_id.wrapping_add(1);
+        self.note_due(now);
+        Ok(())
+    }
+
+    /// Takes back the grants that `select` picks. Says how many.
+    pub fn revoke(
+        &mut self,
+        reason: RevokeReason,
+        now: Instant,
+        mut select: impl FnMut(&Grant) -> bool,
+    ) -> usize {
+        let mut count = 0;
+        for grant in &mut self.grants {
+            if !grant.is_ending() && select(grant) {
+                grant.revoked = Some(reason);
+                // A command in hand is answered first, so that an opening is never unrecorded.
+                if grant.phase != Phase::Asked {
+                    grant.end(now);
+                }
+                count += 1;
+            }
+        }
+        if count > 0 {
+            self.note_due(now);
+        }
+        count
+    }
+
+    /// Another rule set is in force: grants whose door is still there with all their ports go on,
+    /// the others are taken back.
+    pub fn rules_replaced(&mut self, rules: &RuleSet, now: Instant) {
+        for grant in &mut self.grants {
+            grant.door = rules.door_named(&grant.door_name).filter(|&id| {
+                let ports = rules.door(id).map(|door| door.ports.as_slice()).unwrap_or_default();
+                grant.ports.iter().all(|port| ports.contains(port))
+            });
+        }
+        self.revoke(RevokeReason::ConfigChanged, now, |grant| grant.door.is_none());
+    }
+
+    /// The next command that is due, if any. Call until `None`.
+    pub fn next_command(&mut self, now: Instant) -> Option<FirewallCommand> {
+        let ready = |grant: &Grant| matches!(grant.phase, Phase::Wanted | Phase::Ending) && grant.due <= now;
+        let index = self.grants.iter().position(ready)?;
+        let command = self.command(index, now);
+        if let Some(grant) = self.grants.get_mut(index) {
+            grant.phase = if grant.phase == Phase::Wanted { Phase::Asked } else { Phase::Closing };
+            grant.asked_until = grant.until;
+            grant.due = now + FIREWALL_ANSWER;
+            grant.tries += 1;
+        }
+        self.recompute_due();
+        command
+    }
+
+    fn command(&self, index: usize, now: Instant) -> Option<FirewallCommand> {
+        let grant = self.grants.get(index)?;
+        let (id, source) = (grant.id, grant.source);
+        if grant.phase == Phase::Wanted {
+            let mut ports = Vec::new();
+            for &port in &grant.ports {
+                // Never shorten what another door has granted the same source on this port.
+                let until =
+                    self.covered_until(index, port).map_or(grant.until, |other| other.max(grant.until));
+                let secs = u32::try_from(until.since(now).secs_ceil().max(1)).unwrap_or(u32::MAX);
+                let _ = ports.push((port, secs));
+            }
+            return Some(FirewallCommand::Open { grant: id, source, ports });
+        }
+        let mut ports = Vec::new();
+        for &port in &grant.ports {
+            // Never take what another grant of the same source still holds.
+            if self.covered_until(index, port).is_none() {
+                let _ = ports.push(port);
+            }
+        }
+        Some(FirewallCommand::Close { grant: id, source, ports })
+    }
+
+    /// Until when another grant of the same source, alive or wanted, covers `port`.
+    fn covered_until(&self, index: usize, port: ServicePort) -> Option<Instant> {
+        let source = self.grants.get(index)?.source;
+        let others = self.grants.iter().enumerate().filter(|(other, _)| *other != index);
+        let covering = others
+            .filter(|(_, grant)| grant.source == source && !grant.is_ending() && grant.ports.contains(&port));
+        covering.map(|(_, grant)| grant.until).max()
+    }
+
+    /// The firewall answered for grant `id`. Returns what became of it, for the audit trail.
+    pub fn answered(
+        &mut self,
+        id: GrantId,
+        result: Result<(), FirewallError>,
+        now: Instant,
+    ) -> Option<(Grant, Change)> {
+        let index = self.grants.iter().position(|grant| grant.id == id)?;
+        let grant = self.grants.get_mut(index)?;
+        let change = match (grant.phase, result) {
+            (Phase::Asked, Ok(())) => Some(opened(grant, now)),
+            (Phase::Asked, Err(error)) => open_failed(grant, error, now),
+            (Phase::Closing, Ok(())) => return self.closed(index, None),
+            (Phase::Closing, Err(error)) if may_retry(error, grant.tries) => {
+                grant.phase = Phase::Ending;
+                grant.due = now + pause(grant.tries);
+                None
+            }
+            (Phase::Closing, Err(error)) => return self.closed(index, Some(error)),
+            // A late answer to something given up already.
+            (Phase::Wanted | Phase::Open | Phase::Ending, _) => None,
+        };
+        let answer = change.map(|change| (grant.clone(), change));
+        self.recompute_due();
+        answer
+    }
+
+    fn closed(&mut self, index: usize, error: Option<FirewallError>) -> Option<(Grant, Change)> {
+        let grant = (index < self.grants.len()).then(|| self.grants.swap_remove(index))?;
+        self.recompute_due();
+        let change = match (error, grant.revoked) {
+            (Some(error), _) => Change::Failed(error),
+            (None, Some(reason)) if grant.confirmed_until.is_some() => Change::Revoked(reason),
+            // Its end was audited when its time was over, or it never was open.
+            (None, _) => return None,
+        };
+        Some((grant, change))
+    }
+
+    /// The next grant whose time is over or whose firewall command got no answer, and what that
+    /// means for the audit trail. Call until `None`.
+    pub fn expire(&mut self, now: Instant) -> Option<(Grant, Option<Change>)> {
+        let index = self.grants.iter().position(|grant| {
+            grant.due <= now && matches!(grant.phase, Phase::Open | Phase::Asked | Phase::Closing)
+        })?;
+        let grant = self.grants.get_mut(index)?;
+        if grant.phase == Phase::Open {
+            grant.end(now);
+            let ended = grant.clone();
+            self.recompute_due();
+            return Some((ended, Some(Change::Expired)));
+        }
+        let id = grant.id;
+        let unanswered = grant.clone();
+        let change = self.answered(id, Err(FirewallError::NoAnswer), now).map(|(_, change)| change);
+        Some((unanswered, change))
+    }
+
+    fn note_due(&mut self, due: Instant) {
+        self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+    }
+
+    fn recompute_due(&mut self) {
+        self.next_due = self.grants.iter().map(|grant| grant.due).min();
+    }
+}
+
+fn opened(grant: &mut Grant, now: Instant) -> Change {
+    let extended = grant.confirmed_until.is_some();
+    grant.confirmed_until = Some(grant.asked_until);
+    grant.tries = 0;
+    if grant.revoked.is_some() {
+        grant.end(now);
+    } else if grant.until > grant.asked_until {
+        grant.phase = Phase::Wanted;
+        grant.due = now;
+    } else {
+        grant.phase = Phase::Open;
+        grant.due = grant.until;
+    }
+    Change::Opened { extended }
+}
+
+fn open_failed(grant: &mut Grant, error: FirewallError, now: Instant) -> Option<Change> {
+    if may_retry(error, grant.tries) && grant.until > now && grant.revoked.is_none() {
+        grant.phase = Phase::Wanted;
+        grant.due = now + pause(grant.tries);
+        return None;
+    }
+    match grant.confirmed_until {
+        // Only the extension failed: what the kernel has goes on to its own end.
+        Some(until) if until > now && grant.revoked.is_none() => {
+            grant.until = until;
+            grant.phase = Phase::Open;
+            grant.due = until;
+            grant.tries = 0;
+        }
+        // It may have been done in part, or without our hearing of it: take it back.
+        _ => grant.end(now),
+    }
+    Some(Change::Failed(error))
+}
+
+fn may_retry(error: FirewallError, tries: u8) -> bool {
+    let hopeless = matches!(error, FirewallError::Denied | FirewallError::Unsupported);
+    !hopeless && tries < FIREWALL_TRIES_MAX
+}
+
+fn pause(tries: u8) -> crate::time::Duration {
+    crate::time::Duration::from_millis(FIREWALL_RETRY.millis() * u64::from(tries))
 }

@@ -30,7 +30,7 @@
 extern crate std;
 
 pub mod audit;
-// pub mod engine;
+pub mod engine;
 pub mod grant;
 pub mod hash;
 pub mod knock;
@@ -42,7 +42,7 @@ pub mod rule;
 pub mod time;
 pub mod wire;
 
-// pub use engine::Engine;
+pub use engine::Engine;
 pub use knock::{InterfaceIndex, InterfaceSet, Knock, Protocol, ServicePort, Step, TcpFlags, Transport};
 pub use rule::{DoorId, RuleSet, SequenceId};
 pub use time::{Duration, Instant};

@@ -1,1 +1,7 @@
-//! placeholder
+//! The daemon without its machine: one turn of the loop over the ports of `postern-core`.
+//!
+//! The binary beside it puts real adapters in; the simulator puts its own in and drives the very
+//! same turn.
+
+pub mod dispatch;
+pub mod turn;

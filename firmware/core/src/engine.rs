@@ -1,0 +1,307 @@
+//! Packets and ticks in, firewall commands out.
+//!
+//! One call handles one input and returns what the shell shall do. The answers come back as
+//! inputs. [`Engine::poll_at`] says when the next [`Input::Tick`] is due; without one the shell
+//! may sleep until a packet comes.
+
+use core::net::IpAddr;
+
+use heapless::Vec;
+
+use crate::audit::{AuditRing, DenyReason, Event, Proof, Record, RevokeReason};
+use crate::grant::{Change, Grant, GrantId, GrantTable};
+use crate::hash::HashKey;
+use crate::knock::Knock;
+use crate::limits::{EFFECTS_MAX, TABLE_UNITS};
+use crate::matcher::{Matcher, MatcherCounters, Progress};
+use crate::port::{FirewallCommand, FirewallError, Frame};
+use crate::rule::{DoorId, Purpose, RuleSet, SequenceId};
+use crate::time::Instant;
+use crate::wire::{self, Ignored};
+
+/// Something happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A frame was captured.
+    Frame(Frame<'a>),
+    /// Time has passed.
+    Tick,
+    /// The firewall carried out a command, or did not.
+    FirewallDone {
+        /// Which grant the command was about.
+        grant: GrantId,
+        /// How it went.
+        result: Result<(), FirewallError>,
+    },
+    /// Something the shell saw that belongs into the audit trail.
+    Notice(Event),
+    /// An operator takes a door back, from one source or from all.
+    Revoke {
+        /// Which door.
+        door: DoorId,
+        /// From whom; `None` is everybody.
+        source: Option<IpAddr>,
+    },
+}
+
+/// What the shell shall do now, in this order.
+#[must_use = "effects that are not carried out open no door and close none"]
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    commands: Vec<FirewallCommand, EFFECTS_MAX>,
+}
+
+impl Effects {
+    /// The commands.
+    pub fn as_slice(&self) -> &[FirewallCommand] {
+        &self.commands
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+}
+
+impl IntoIterator for Effects {
+    type Item = FirewallCommand;
+    type IntoIter = <Vec<FirewallCommand, EFFECTS_MAX> as IntoIterator>::IntoIter;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.commands.into_iter()
+    }
+}
+
+/// What the last frame did, for an installer who wants to see where a knock gets stuck.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// The knock.
+    pub knock: Knock,
+    /// Whether it touched a guard port.
+    pub guard_touched: bool,
+    /// What it did for each sequence it stands in.
+    pub progress: Vec<(SequenceId, Progress), { crate::limits::STEP_SHARED_MAX }>,
+}
+
+/// How often what happened since start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames handled.
+    pub frames: u64,
+    /// Frames that were no knock, in the order of [`Ignored::ALL`].
+    pub ignored: [u64; Ignored::ALL.len()],
+    /// Knocks on a port or length of a sequence.
+    pub knocks: u64,
+    /// Knocks on a guard.
+    pub guard_touches: u64,
+    /// Knocks on neither.
+    pub strays: u64,
+    /// Sequences completed.
+    pub completions: u64,
+    /// Completions refused because of a guard touch.
+    pub tainted: u64,
+    /// Doors opened or extended, as confirmed by the firewall.
+    pub opened: u64,
+    /// What the matcher counted.
+    pub matcher: MatcherCounters,
+}
+
+/// The engine. About half a megabyte, none of it on the heap; `UNITS` scales the matcher's tables.
+#[derive(Debug)]
+pub struct Engine<const UNITS: usize = TABLE_UNITS> {
+    rules: RuleSet,
+    matcher: Matcher<UNITS>,
+    grants: GrantTable,
+    audit: AuditRing,
+    counters: Counters,
+    trace: Option<Trace>,
+}
+
+impl<const UNITS: usize> Engine<UNITS> {
+    /// An engine for these rules. `key` must be random and new at every start.
+    pub fn new(rules: RuleSet, key: HashKey) -> Self {
+        let window = rules.within_longest();
+        Self {
+            rules,
+            matcher: Matcher::new(key, window),
+            grants: GrantTable::new(),
+            audit: AuditRing::new(),
+            counters: Counters::default(),
+            trace: None,
+        }
+    }
+
+    /// Takes one input. The clock must not go back between calls; if it does, time stands still.
+    pub fn handle(&mut self, input: Input<'_>, now: Instant) -> Effects {
+        match input {
+            Input::Frame(frame) => self.frame(&frame, now),
+            Input::Tick => {}
+            Input::FirewallDone { grant, result } => {
+                if let Some((grant, change)) = self.grants.answered(grant, result, now) {
+                    self.record(&grant, change, now);
+                }
+                // What follows from an answer follows with the next tick: no chain of commands
+                // without an end.
+                return Effects::default();
+            }
+            Input::Notice(event) => self.audit.push(event, now),
+            Input::Revoke { door, source } => {
+                let meant = |grant: &Grant| {
+                    grant.door == Some(door) && source.is_none_or(|source| source == grant.source)
+                };
+                self.grants.revoke(RevokeReason::Operator, now, meant);
+            }
+        }
+        self.due_effects(now)
+    }
+
+    /// Puts another rule set in force. Grants of doors that are gone, or lost a port, are taken
+    /// back with the next [`Input::Tick`]; the others go on. Progress is forgotten.
+    pub fn replace_rules(&mut self, rules: RuleSet, now: Instant) {
+        self.rules = rules;
+        self.matcher.rules_replaced(self.rules.within_longest(), now);
+        self.grants.rules_replaced(&self.rules, now);
+        self.audit.push(Event::ConfigApplied { doors: self.door_count() }, now);
+    }
+
+    /// When [`Engine::handle`] must be called with [`Input::Tick`]; at once if that is past.
+    pub fn poll_at(&self) -> Option<Instant> {
+        self.grants.next_due()
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> &RuleSet {
+        &self.rules
+    }
+
+    /// Every grant, also those in the making and those ending.
+    pub fn grants(&self) -> impl Iterator<Item = &Grant> {
+        self.grants.iter()
+    }
+
+    /// How often what happened.
+    pub fn counters(&self) -> Counters {
+        Counters { matcher: self.matcher.counters(), ..self.counters }
+    }
+
+    /// The oldest audit record; it stays until [`Engine::record_written`].
+    pub fn next_record(&mut self, now: Instant) -> Option<&Record> {
+        self.audit.next(now)
+    }
+
+    /// The shell wrote the record with this id.
+    pub fn record_written(&mut self, id: u64) {
+        self.audit.written(id);
+    }
+
+    /// Whether audit records wait to be written.
+    pub fn has_records(&self) -> bool {
+        !self.audit.is_empty()
+    }
+
+    /// What the last frame did, once; `None` when it was no knock or stands in no sequence.
+    pub fn take_trace(&mut self) -> Option<Trace> {
+        self.trace.take()
+    }
+
+    /// Doors of the rules in force.
+    pub fn door_count(&self) -> u16 {
+        u16::try_from(self.rules.doors().len()).unwrap_or(u16::MAX)
+    }
+
+    fn frame(&mut self, frame: &Frame<'_>, now: Instant) {
+        self.counters.frames += 1;
+        self.trace = None;
+        match wire::parse(frame) {
+            Ok(knock) => self.knock(&knock, now),
+            Err(reason) => {
+                if let Some(count) = self.counters.ignored.get_mut(reason as usize) {
+                    *count += 1;
+                }
+            }
+        }
+    }
+
+    fn knock(&mut self, knock: &Knock, now: Instant) {
+        let outcome = self.matcher.step(&self.rules, knock, now);
+        if outcome.guard_touched {
+            self.counters.guard_touches += 1;
+        } else if outcome.progress.is_empty() {
+            self.counters.strays += 1;
+            return;
+        } else {
+            self.counters.knocks += 1;
+        }
+        for &(sequence, progress) in &outcome.progress {
+            match progress {
+                Progress::Completed => self.completed(sequence, knock.source, now),
+                Progress::Tainted => {
+                    self.counters.tainted += 1;
+                    self.deny(sequence, knock.source, DenyReason::Tainted, now);
+                }
+                _ => {}
+            }
+        }
+        self.trace =
+            Some(Trace { knock: *knock, guard_touched: outcome.guard_touched, progress: outcome.progress });
+    }
+
+    fn completed(&mut self, id: SequenceId, source: IpAddr, now: Instant) {
+        self.counters.completions += 1;
+        let Some(sequence) = self.rules.sequence(id) else { return };
+        let Some(door) = self.rules.door(sequence.door) else { return };
+        match sequence.purpose {
+            Purpose::Open => {
+                if self.grants.want(sequence.door, door, source, Proof::Sequence, now).is_err() {
+                    self.deny(id, source, DenyReason::GrantsFull, now);
+                }
+            }
+            Purpose::Close => {
+                let meant = |grant: &Grant| grant.door == Some(sequence.door) && grant.source == source;
+                self.grants.revoke(RevokeReason::CloseSequence, now, meant);
+            }
+        }
+    }
+
+    fn deny(&mut self, id: SequenceId, source: IpAddr, reason: DenyReason, now: Instant) {
+        let door = self.rules.sequence(id).and_then(|sequence| self.rules.door(sequence.door));
+        if let Some(door) = door {
+            self.audit.push(Event::Deny { door: door.name.clone(), source, reason }, now);
+        }
+    }
+
+    fn due_effects(&mut self, now: Instant) -> Effects {
+        let mut effects = Effects::default();
+        if self.grants.next_due().is_none_or(|due| due > now) {
+            return effects;
+        }
+        // Bounded: each round ends one grant's phase; what is left is due at once, and the shell
+        // is told so by `poll_at`.
+        for _ in 0..EFFECTS_MAX {
+            let Some((grant, change)) = self.grants.expire(now) else { break };
+            if let Some(change) = change {
+                self.record(&grant, change, now);
+            }
+        }
+        while !effects.commands.is_full() {
+            let Some(command) = self.grants.next_command(now) else { break };
+            let _ = effects.commands.push(command);
+        }
+        effects
+    }
+
+    fn record(&mut self, grant: &Grant, change: Change, now: Instant) {
+        let (id, door, source) = (grant.id, grant.door_name.clone(), grant.source);
+        let event = match change {
+            Change::Opened { extended } => {
+                self.counters.opened += 1;
+                let (ports, open_for, proof) = (grant.ports.clone(), grant.until.since(now), grant.proof);
+                Event::Grant { grant: id, door, source, ports, open_for, proof, extended }
+            }
+            Change::Expired => Event::Expire { grant: id, door, source },
+            Change::Revoked(reason) => Event::Revoke { grant: id, door, source, reason },
+            Change::Failed(error) => Event::FirewallFailed { door, source, error },
+        };
+        self.audit.push(event, now);
+    }
+}
