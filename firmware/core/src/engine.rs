@@ -305,3 +305,6 @@ impl<const UNITS: usize> Engine<UNITS> {
         self.audit.push(event, now);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,7 +34,7 @@ use heapless::Vec;
 
 use crate::hash::HashKey;
 use crate::knock::{Knock, Protocol};
-use crate::limits::{STEP_SHARED_MAX, TABLE_BYTES_MAX, TABLE_UNITS};
+use crate::limits::{STEP_SHARED_MAX, TABLE_BYTES_MAX, TABLE_UNITS, WITHIN_MAX};
 use crate::recent::RecentSet;
 use crate::rule::{Place, RuleSet, Sequence, SequenceId};
 use crate::time::{Duration, Instant};
@@ -58,6 +58,7 @@ const TAINT_LABEL: u64 = u64::MAX;
 /// Entries whose times are kept in 31 bits of milliseconds are looked through at least this often
 /// while there is traffic, far below the 24 days after which a time would look new again.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+const _: () = assert!(WITHIN_MAX.millis() < SWEEP_EVERY.millis());
 
 const _: () = assert!(size_of::<Matcher<TABLE_UNITS>>() <= TABLE_BYTES_MAX);
 
@@ -115,6 +116,7 @@ pub struct Matcher<const UNITS: usize> {
     attempts: AttemptTable<UNITS>,
     counters: MatcherCounters,
     swept_at: Instant,
+    stepped_at: Instant,
     window: Duration,
 }
 
@@ -135,6 +137,7 @@ impl<const UNITS: usize> Matcher<UNITS> {
                 attempts_refused: 0,
             },
             swept_at: Instant::BOOT,
+            stepped_at: Instant::BOOT,
             window,
         }
     }
@@ -280,7 +283,13 @@ impl<const UNITS: usize> Matcher<UNITS> {
     }
 
     fn sweep_when_due(&mut self, now: Instant) {
-        if now.since(self.swept_at) >= SWEEP_EVERY {
+        let idle = now.since(self.stepped_at);
+        self.stepped_at = now;
+        if idle >= SWEEP_EVERY {
+            // Longer than any window, and perhaps longer than a time of 31 bits can tell.
+            self.attempts.clear();
+            self.swept_at = now;
+        } else if now.since(self.swept_at) >= SWEEP_EVERY {
             self.attempts.sweep(self.window, now);
             self.swept_at = now;
         }
@@ -305,3 +314,6 @@ fn is_meant(rules: &RuleSet, sequence: &Sequence, knock: &Knock) -> bool {
     });
     flags_fit && door_fits
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,278 @@
+//! The life of a grant, driven through the engine with a firewall that answers as told.
+
+use std::boxed::Box;
+use std::vec::Vec as List;
+
+use super::*;
+use crate::knock::{FlagCondition, InterfaceIndex, InterfaceSet, ServicePort, Step};
+use crate::limits::{FIREWALL_TRIES_MAX, GRANTS_MAX};
+use crate::port::LinkType;
+use crate::rule::{Door, Name, RuleSetBuilder, Sequence};
+use crate::time::Duration;
+
+const SSH: DoorId = DoorId(0);
+
+/// Doors `ssh` (tcp/22, 30 s, knock 7, close 8), `web` (tcp/443 and tcp/22, 60 s, knock 9).
+fn rules(with_web: bool) -> RuleSet {
+    let mut builder = RuleSetBuilder::new();
+    let mut add = |name: &str, ports: &[ServicePort], secs: u64, knocks: &[(u16, Purpose)]| {
+        let door = Door {
+            name: Name::try_from(name).unwrap(),
+            ports: Vec::from_slice(ports).unwrap(),
+            open_for: Duration::from_secs(secs),
+            target: None,
+            interfaces: InterfaceSet::ALL,
+        };
+        let door = builder.door(door).unwrap();
+        for &(port, purpose) in knocks {
+            let steps = Vec::from_slice(&[Step::tcp(port)]).unwrap();
+            let (within, reorder) = (Duration::from_secs(10), Duration::ZERO);
+            let flags = FlagCondition::OPENING_SYN;
+            builder.sequence(Sequence { door, purpose, steps, within, reorder, flags }).unwrap();
+        }
+    };
+    add("ssh", &[ServicePort::tcp(22)], 30, &[(7, Purpose::Open), (8, Purpose::Close)]);
+    if with_web {
+        add("web", &[ServicePort::tcp(443), ServicePort::tcp(22)], 60, &[(9, Purpose::Open)]);
+    }
+    builder.build().unwrap()
+}
+
+struct World {
+    engine: Box<Engine<1>>,
+    now: Instant,
+    /// What the firewall was told, as `open 443:60 22:60` or `close 22`.
+    told: List<std::string::String>,
+    answer: Result<(), FirewallError>,
+}
+
+impl World {
+    fn new() -> Self {
+        let engine = Box::new(Engine::new(rules(true), HashKey::new([1; 16])));
+        Self { engine, now: Instant::from_millis(1000), told: List::new(), answer: Ok(()) }
+    }
+
+    fn source(number: u16) -> [u8; 4] {
+        let [high, low] = number.to_be_bytes();
+        [192, 0, high, low]
+    }
+
+    fn knock(&mut self, source: u16, port: u16) {
+        let mut packet = std::vec![0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0];
+        packet.extend(Self::source(source));
+        packet.extend([203, 0, 113, 1, 0xc0, 0]);
+        packet.extend(port.to_be_bytes());
+        packet.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, 2, 0, 0, 0, 0, 0, 0]);
+        let frame = Frame { interface: InterfaceIndex(0), link: LinkType::RawIp, bytes: &packet };
+        let effects = self.engine.handle(Input::Frame(frame), self.now);
+        self.carry_out(effects);
+    }
+
+    fn carry_out(&mut self, effects: Effects) {
+        for command in effects {
+            let words: List<_> = match &command {
+                FirewallCommand::Open { ports, .. } => {
+                    let words = ports.iter().map(|(port, secs)| std::format!("{}:{secs}", port.port));
+                    [std::string::String::from("open")].into_iter().chain(words).collect()
+                }
+                FirewallCommand::Close { ports, .. } => {
+                    let words = ports.iter().map(|port| std::format!("{}", port.port));
+                    [std::string::String::from("close")].into_iter().chain(words).collect()
+                }
+            };
+            self.told.push(words.join(" "));
+            let done = Input::FirewallDone { grant: command.grant(), result: self.answer };
+            assert!(self.engine.handle(done, self.now).is_empty());
+        }
+    }
+
+    /// Lets time pass, waking only when the engine asked for it.
+    fn pass(&mut self, millis: u64) {
+        let end = self.now + Duration::from_millis(millis);
+        while let Some(due) = self.engine.poll_at().filter(|&due| due <= end) {
+            self.now = self.now.max(due);
+            let effects = self.engine.handle(Input::Tick, self.now);
+            self.carry_out(effects);
+        }
+        self.now = end;
+    }
+
+    fn told(&mut self) -> List<std::string::String> {
+        core::mem::take(&mut self.told)
+    }
+
+    fn audit(&mut self) -> List<&'static str> {
+        let mut ids = List::new();
+        while let Some(record) = self.engine.next_record(self.now) {
+            let id = record.id;
+            ids.push(record.event.id());
+            self.engine.record_written(id);
+        }
+        ids
+    }
+}
+
+#[test]
+fn a_grant_is_opened_audited_and_closed_in_its_time() {
+    let mut world = World::new();
+    world.knock(1, 7);
+    assert_eq!(world.told(), ["open 22:30"]);
+    assert_eq!(world.audit(), ["GRANT"]);
+    assert_eq!(world.engine.poll_at(), Some(Instant::from_millis(31_000)));
+    world.pass(29_999);
+    assert_eq!(world.engine.grants().count(), 1);
+    world.pass(1);
+    assert_eq!(world.told(), ["close 22"]);
+    assert_eq!(world.audit(), ["EXPIRE"]);
+    assert_eq!(world.engine.grants().count(), 0);
+    assert_eq!(world.engine.poll_at(), None, "an idle engine wants no tick");
+}
+
+#[test]
+fn asking_again_extends() {
+    let mut world = World::new();
+    world.knock(1, 7);
+    world.pass(10_000);
+    world.knock(1, 7);
+    world.pass(29_999);
+    assert_eq!(world.told(), ["open 22:30", "open 22:30"]);
+    assert_eq!(world.audit(), ["GRANT", "GRANT"]);
+    world.pass(1);
+    assert_eq!(world.told(), ["close 22"]);
+}
+
+#[test]
+fn doors_that_share_a_port_do_not_cut_each_other() {
+    let mut world = World::new();
+    world.knock(1, 9);
+    world.pass(1000);
+    world.knock(1, 7);
+    assert_eq!(world.told(), ["open 22:60 443:60", "open 22:59"], "never shortened");
+    world.pass(30_000);
+    assert_eq!(world.told(), ["close"], "the other door still holds the port");
+    world.pass(29_000);
+    assert_eq!(world.told(), ["close 22 443"]);
+}
+
+#[test]
+fn closing_sequence_closes_only_for_its_source() {
+    let mut world = World::new();
+    world.knock(1, 7);
+    world.knock(2, 7);
+    world.audit();
+    world.told();
+    world.knock(1, 8);
+    assert_eq!(world.told(), ["close 22"]);
+    assert_eq!(world.audit(), ["REVOKE"]);
+    assert_eq!(world.engine.grants().count(), 1);
+}
+
+#[test]
+fn not_open_until_the_firewall_said_so() {
+    let mut world = World::new();
+    world.answer = Err(FirewallError::Busy);
+    world.knock(1, 7);
+    assert_eq!(world.audit(), [] as [&str; 0]);
+    assert!(!world.engine.grants().next().unwrap().is_open());
+    world.pass(50);
+    world.answer = Ok(());
+    world.pass(100);
+    assert_eq!(world.told().len(), 3);
+    assert_eq!(world.audit(), ["GRANT"]);
+    // The end counts from the knock, not from the answer.
+    assert_eq!(world.engine.poll_at(), Some(Instant::from_millis(31_000)));
+}
+
+#[test]
+fn a_firewall_that_fails_for_good_is_audited_and_taken_back() {
+    let mut world = World::new();
+    world.answer = Err(FirewallError::NoAnswer);
+    world.knock(1, 7);
+    world.pass(5000);
+    let tries = usize::from(FIREWALL_TRIES_MAX);
+    let told = world.told();
+    assert_eq!(told.iter().filter(|word| word.starts_with("open")).count(), tries);
+    assert_eq!(told.iter().filter(|word| word.starts_with("close")).count(), tries, "it may have been done");
+    assert_eq!(world.audit(), ["FW-FAIL", "FW-FAIL"]);
+    assert_eq!(world.engine.grants().count(), 0);
+    world.answer = Err(FirewallError::Denied);
+    world.knock(1, 7);
+    world.pass(0);
+    assert_eq!(world.told(), ["open 22:30", "close 22"], "no use in trying again");
+}
+
+#[test]
+fn a_failed_extension_leaves_the_first_end() {
+    let mut world = World::new();
+    world.knock(1, 7);
+    world.pass(10_000);
+    world.answer = Err(FirewallError::Full);
+    world.knock(1, 7);
+    world.pass(1000);
+    world.audit();
+    assert_eq!(world.engine.poll_at(), Some(Instant::from_millis(31_000)));
+}
+
+#[test]
+fn an_answer_that_never_comes_counts_as_failed() {
+    let mut world = World::new();
+    let door = rules(true);
+    let mut grants = Box::new(GrantTable::new());
+    let source = IpAddr::from([192, 0, 2, 1]);
+    grants.want(SSH, door.door(SSH).unwrap(), source, Proof::Sequence, world.now).unwrap();
+    assert!(grants.next_command(world.now).is_some());
+    assert!(grants.next_command(world.now).is_none());
+    world.pass(crate::limits::FIREWALL_ANSWER.millis());
+    assert!(grants.expire(world.now).is_some());
+    assert!(grants.next_due().unwrap() > world.now, "a pause before the next try");
+}
+
+#[test]
+fn a_reload_closes_what_is_gone_and_keeps_the_rest() {
+    let mut world = World::new();
+    world.knock(1, 7);
+    world.knock(2, 9);
+    world.told();
+    world.audit();
+    world.engine.replace_rules(rules(false), world.now);
+    world.pass(0);
+    assert_eq!(world.told(), ["close 22 443"]);
+    assert_eq!(world.audit(), ["CFG-COMMIT", "REVOKE"]);
+    assert_eq!(world.engine.grants().count(), 1);
+    // The kept grant still belongs to its door: knocking again extends it.
+    world.knock(1, 7);
+    assert_eq!(world.engine.grants().count(), 1);
+    assert_eq!(world.audit(), ["GRANT"]);
+}
+
+#[test]
+fn a_revocation_while_the_firewall_is_asked_loses_no_record() {
+    let mut world = World::new();
+    let (source, now) = (IpAddr::from([192, 0, 2, 1]), world.now);
+    let table = &mut world.engine.grants;
+    table.want(SSH, rules(true).door(SSH).unwrap(), source, Proof::Sequence, now).unwrap();
+    let id = table.next_command(now).unwrap().grant();
+    table.revoke(RevokeReason::Operator, now, |_| true);
+    let done = Input::FirewallDone { grant: id, result: Ok(()) };
+    assert!(world.engine.handle(done, now).is_empty());
+    world.pass(0);
+    assert_eq!(world.told(), ["close 22"]);
+    assert_eq!(world.audit(), ["GRANT", "REVOKE"]);
+}
+
+#[test]
+fn full_is_a_verdict_and_everything_ends() {
+    let mut world = World::new();
+    for source in 0..u16::try_from(GRANTS_MAX).unwrap() + 5 {
+        world.knock(source, 7);
+    }
+    assert_eq!(world.engine.grants().count(), GRANTS_MAX);
+    let audit = world.audit();
+    assert!(audit.contains(&"LOG-DROP"), "the ring was not drained: the loss is confessed");
+    world.knock(9999, 7);
+    assert_eq!(world.audit(), ["DENY-POLICY"]);
+    world.told();
+    world.pass(30_000);
+    assert_eq!(world.told().len(), GRANTS_MAX);
+    assert_eq!(world.engine.grants().count(), 0);
+}
