@@ -4,4 +4,5 @@
 //! same turn.
 
 pub mod dispatch;
+pub mod options;
 pub mod turn;

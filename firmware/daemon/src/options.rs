@@ -1,0 +1,172 @@
+//! The command line of `posternd`.
+
+use core::fmt;
+use std::path::PathBuf;
+
+/// What `--help` prints.
+pub const HELP: &str = "\
+posternd - keeps the management ports of this gateway shut and opens them for who knows the knock
+
+USAGE
+    posternd --store PATH [OPTIONS]
+
+OPTIONS
+    --store PATH        config store: a partition, or a file made by `postern compile`
+    --log DESTINATION   syslog (default) or stderr
+    --log-level LEVEL   error, warn, info (default), or debug, which shows every step of a knock
+    --check             read the store, say what it holds, change nothing, and exit
+    --uninstall         take Postern's own rules out of the firewall of the store's back end, and exit
+    --help, --version
+
+SIGNALS
+    SIGHUP              read the store again; a bad one is refused and the old one stays in force
+    SIGTERM, SIGINT     exit; the gate stays shut and the kernel closes open doors in their time
+
+EXIT STATUS
+    0 ok, 1 failed, 2 usage, 3 the store holds no valid configuration
+";
+
+/// Where log lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogDestination {
+    /// The local syslog daemon, in RFC 5424.
+    Syslog,
+    /// Standard error, for people and for supervisors that collect it.
+    Stderr,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Guard the gateway until told to stop.
+    Run,
+    /// Only read the store.
+    Check,
+    /// Only take the rules away.
+    Uninstall,
+    /// Only print the help.
+    Help,
+    /// Only print the version.
+    Version,
+}
+
+/// The command line, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What to do.
+    pub action: Action,
+    /// The config store; empty for help and version.
+    pub store: PathBuf,
+    /// Where log lines go.
+    pub log: LogDestination,
+    /// The lowest level that is logged.
+    pub level: log::LevelFilter,
+}
+
+/// Why the command line was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UsageError {
+    /// An option that does not exist.
+    Unknown(String),
+    /// An option without its value.
+    MissingValue(&'static str),
+    /// A value that an option does not take.
+    BadValue(&'static str, String),
+    /// No `--store`.
+    NoStore,
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UsageError::Unknown(option) => write!(f, "unknown option {option:?}")?,
+            UsageError::MissingValue(option) => write!(f, "{option} needs a value")?,
+            UsageError::BadValue(option, value) => write!(f, "{option} does not take {value:?}")?,
+            UsageError::NoStore => f.write_str("no config store given: --store PATH")?,
+        }
+        f.write_str("; try `posternd --help`")
+    }
+}
+
+/// Reads the arguments behind the program's name.
+///
+/// # Errors
+/// The first argument that is wrong.
+pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Options, UsageError> {
+    let mut store = None;
+    let mut options = Options {
+        action: Action::Run,
+        store: PathBuf::new(),
+        log: LogDestination::Syslog,
+        level: log::LevelFilter::Info,
+    };
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        // Both `--option value` and `--option=value`.
+        let (option, mut inline) = match argument.split_once('=') {
+            Some((option, value)) => (option.to_owned(), Some(value.to_owned())),
+            None => (argument, None),
+        };
+        let mut value =
+            |option| inline.take().or_else(|| arguments.next()).ok_or(UsageError::MissingValue(option));
+        match option.as_str() {
+            "--store" => store = Some(PathBuf::from(value("--store")?)),
+            "--log" => options.log = log_destination(value("--log")?)?,
+            "--log-level" => options.level = log_level(value("--log-level")?)?,
+            "--check" => options.action = Action::Check,
+            "--uninstall" => options.action = Action::Uninstall,
+            "--help" | "-h" => return Ok(Options { action: Action::Help, ..options }),
+            "--version" | "-V" => return Ok(Options { action: Action::Version, ..options }),
+            _ => return Err(UsageError::Unknown(option)),
+        }
+        if let Some(extra) = inline {
+            return Err(UsageError::BadValue("a switch", extra));
+        }
+    }
+    options.store = store.ok_or(UsageError::NoStore)?;
+    Ok(options)
+}
+
+fn log_destination(value: String) -> Result<LogDestination, UsageError> {
+    match value.as_str() {
+        "syslog" => Ok(LogDestination::Syslog),
+        "stderr" => Ok(LogDestination::Stderr),
+        _ => Err(UsageError::BadValue("--log", value)),
+    }
+}
+
+fn log_level(value: String) -> Result<log::LevelFilter, UsageError> {
+    value.parse().map_err(|_| UsageError::BadValue("--log-level", value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Options, UsageError> {
+        parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn both_spellings_of_a_value() {
+        let options = read("--store /dev/mmcblk0p5 --log=stderr --log-level debug").unwrap();
+        assert_eq!(options.store, PathBuf::from("/dev/mmcblk0p5"));
+        assert_eq!((options.log, options.level), (LogDestination::Stderr, log::LevelFilter::Debug));
+        assert_eq!(read("--store=x").unwrap().action, Action::Run);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert_eq!(read(""), Err(UsageError::NoStore));
+        assert_eq!(read("--store"), Err(UsageError::MissingValue("--store")));
+        assert_eq!(read("--stroe x"), Err(UsageError::Unknown("--stroe".into())));
+        assert_eq!(read("--store x --log file"), Err(UsageError::BadValue("--log", "file".into())));
+        assert_eq!(read("--store x --check=yes"), Err(UsageError::BadValue("a switch", "yes".into())));
+        assert!(read("--log file").unwrap_err().to_string().contains("--help"));
+    }
+
+    #[test]
+    fn help_needs_no_store() {
+        assert_eq!(read("--help").unwrap().action, Action::Help);
+    }
+}
