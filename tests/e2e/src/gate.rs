@@ -1,0 +1,197 @@
+//! `posternd` at work in a namespace.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Result, bail};
+use nix::sys::signal::Signal;
+
+use crate::backend::Backend;
+use crate::lab::Lab;
+use crate::namespace::Namespace;
+use crate::process::{self, Background, Lines};
+use crate::site::Site;
+use crate::{binaries, tool};
+
+static STORES: AtomicU32 = AtomicU32::new(0);
+
+/// Compiles a site file to `store` with `postern compile`.
+///
+/// # Errors
+/// When it is refused; shows the findings and the site file.
+pub fn compile(site: &Site, store: &Path) -> Result<()> {
+    let file = store.with_extension("toml");
+    std::fs::write(&file, site.to_toml())?;
+    let mut command = Command::new(binaries::path("postern")?);
+    let output = process::output(command.arg("compile").arg(&file).arg("-o").arg(store))?;
+    if !output.status.success() {
+        bail!(
+            "postern compile ended with {}\n{}{}\n{}",
+            output.status,
+            output.stdout,
+            output.stderr,
+            site.to_toml()
+        );
+    }
+    Ok(())
+}
+
+/// A running (or killed) `posternd`. When a test panics while it lives, its log and the state of
+/// its firewall are shown.
+#[derive(Debug)]
+pub struct Gate {
+    namespace: Namespace,
+    backend: Backend,
+    store: PathBuf,
+    daemon: Background,
+    /// Logs of the processes before this one.
+    past: Vec<Lines>,
+}
+
+impl Gate {
+    /// Compiles `site`, starts the daemon and waits until it is ready.
+    ///
+    /// # Errors
+    /// When the site is refused or the daemon does not get ready.
+    pub fn start(lab: &Lab, namespace: &Namespace, site: &Site) -> Result<Self> {
+        let mut gate = Self::launch(lab, namespace, site)?;
+        gate.daemon.wait_for_line("BOOT", 0)?;
+        Ok(gate)
+    }
+
+    /// The same without waiting: for daemons that are expected to wait or to fail.
+    ///
+    /// # Errors
+    /// When the site is refused or the daemon cannot be started.
+    pub fn launch(lab: &Lab, namespace: &Namespace, site: &Site) -> Result<Self> {
+        let number = STORES.fetch_add(1, Ordering::Relaxed);
+        let store = lab.directory().join(format!("gate-{number}.store"));
+        compile(site, &store)?;
+        let daemon = spawn(namespace, &store)?;
+        Ok(Self { namespace: namespace.clone(), backend: site.backend(), store, daemon, past: Vec::new() })
+    }
+
+    /// Its store.
+    pub fn store(&self) -> &Path {
+        &self.store
+    }
+
+    /// The running process.
+    pub fn daemon(&mut self) -> &mut Background {
+        &mut self.daemon
+    }
+
+    /// How many lines it has logged: a mark for [`Gate::wait_for_log`].
+    pub fn log_mark(&self) -> usize {
+        self.daemon.stderr().count()
+    }
+
+    /// Lines of the running process's log that hold `words`.
+    pub fn log_with(&self, words: &str) -> Vec<String> {
+        self.daemon.stderr().all().into_iter().filter(|line| line.contains(words)).collect()
+    }
+
+    /// Waits for a log line that holds `words` and comes after `mark`.
+    ///
+    /// # Errors
+    /// When it does not come.
+    pub fn wait_for_log(&mut self, words: &str, mark: usize) -> Result<String> {
+        self.daemon.wait_for_line(words, mark)
+    }
+
+    /// Puts another site file in force: compiles it beside the store, renames it over the store,
+    /// sends SIGHUP and waits until the daemon says that it is in force.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn reload(&mut self, site: &Site) -> Result<()> {
+        self.replace_store(site)?;
+        let mark = self.log_mark();
+        self.daemon.signal(Signal::SIGHUP)?;
+        self.wait_for_log("CFG-COMMIT", mark)?;
+        Ok(())
+    }
+
+    /// Puts another store in the place of the old one and tells nobody.
+    ///
+    /// # Errors
+    /// When the site is refused.
+    pub fn replace_store(&mut self, site: &Site) -> Result<()> {
+        let next = self.store.with_extension("next");
+        compile(site, &next)?;
+        std::fs::rename(&next, &self.store)?;
+        Ok(())
+    }
+
+    /// SIGTERM, and waits for the end.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
+        self.daemon.signal(Signal::SIGTERM)?;
+        self.daemon.wait_for_end()
+    }
+
+    /// SIGKILL, and waits for the end.
+    ///
+    /// # Errors
+    /// When it had ended already.
+    pub fn kill(&mut self) -> Result<()> {
+        self.daemon.signal(Signal::SIGKILL)?;
+        self.daemon.wait_for_end()?;
+        Ok(())
+    }
+
+    /// Starts a new process with the same store and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub fn restart(&mut self) -> Result<()> {
+        let next = spawn(&self.namespace, &self.store)?;
+        let last = std::mem::replace(&mut self.daemon, next);
+        self.past.push(last.stderr().clone());
+        self.daemon.wait_for_line("BOOT", 0)?;
+        Ok(())
+    }
+
+    /// The firewall of the namespace, as its own tools show it.
+    pub fn firewall(&self) -> String {
+        let commands: &[&[&str]] = match self.backend {
+            Backend::Iptables => &[&["iptables-save"], &["ip6tables-save"], &["ipset", "list"]],
+            Backend::Nftables => &[&["nft", "list", "ruleset"]],
+        };
+        let shown = commands.iter().map(|command| match self.namespace.output(command[0], &command[1..]) {
+            Ok(output) => format!("$ {}\n{}{}", command.join(" "), output.stdout, output.stderr),
+            Err(error) => format!("$ {}\n{error:#}\n", command.join(" ")),
+        });
+        shown.collect()
+    }
+
+    /// Everything the daemon said, with the processes before.
+    pub fn log(&self) -> String {
+        let mut lines: Vec<String> = self.past.iter().flat_map(Lines::all).collect();
+        lines.extend(self.daemon.stderr().all());
+        lines.join("\n")
+    }
+}
+
+fn spawn(namespace: &Namespace, store: &Path) -> Result<Background> {
+    let program = binaries::path("posternd")?;
+    // The daemon calls the firewall's own tools by name.
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let mut command = namespace.command(&program.to_string_lossy())?;
+    command.arg("--store").arg(store).args(["--log", "stderr"]).env("PATH", path);
+    tool::require(&["iptables", "nft"])?;
+    Background::start("posternd", &mut command)
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let name = self.namespace.name();
+            eprintln!("--- log of posternd in {name}\n{}", self.log());
+            eprintln!("--- firewall of {name}\n{}--- end", self.firewall());
+        }
+    }
+}
