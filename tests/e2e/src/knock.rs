@@ -4,10 +4,12 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::frame::{Link, Payload, frame};
 use crate::host::Host;
+use crate::namespace::Namespace;
+use crate::process;
 use crate::sender::FrameSender;
 
 /// Sends knocks from `eth0` of one host to another, with any source address.
@@ -77,6 +79,24 @@ impl Knocker {
         }
         Ok(())
     }
+}
+
+/// Knocks with the stock client: `knock HOST 7351:tcp ...`, five milliseconds apart.
+///
+/// # Errors
+/// When the client fails, or a knock is an echo request, which it cannot send.
+pub fn stock(namespace: &Namespace, target: IpAddr, knocks: &[Payload]) -> Result<()> {
+    let mut command = namespace.command("knock")?;
+    command.arg(if target.is_ipv4() { "-4" } else { "-6" }).args(["-d", "5", &target.to_string()]);
+    for knock in knocks {
+        match knock {
+            Payload::Tcp { port, .. } => command.arg(format!("{port}:tcp")),
+            Payload::Udp { port } => command.arg(format!("{port}:udp")),
+            Payload::Echo { .. } => bail!("the stock client cannot send {knock}"),
+        };
+    }
+    process::success(&mut command)?;
+    Ok(())
 }
 
 /// The plan of clients that start `every` after each other and knock `pause` apart, so that their

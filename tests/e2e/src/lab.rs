@@ -1,15 +1,17 @@
 //! The laboratory: namespaces, the switch between them, and their removal.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::frame::Mac;
 use crate::host::Host;
 use crate::namespace::{HANDLES, Namespace};
+use crate::process::Background;
 use crate::{process, tool};
 
 /// Prefix of every namespace and directory.
@@ -126,6 +128,48 @@ impl Lab {
         Ok(host)
     }
 
+    /// Joins two hosts with an interface more each, both called `interface`, that have addresses
+    /// `198.51.100.1` (the first host's) and `198.51.100.2` (RFC 5737).
+    ///
+    /// # Errors
+    /// As [`Lab::veth`].
+    pub fn second_link(&self, a: &Host, b: &Host, interface: &str) -> Result<[Ipv4Addr; 2]> {
+        self.veth((&a.namespace, interface), (&b.namespace, interface))?;
+        number_second_link(a, b, interface)
+    }
+
+    /// The same without a link layer: a tun device at each end, raw IP between them, as over a
+    /// modem. Lives as long as what it returns.
+    ///
+    /// # Errors
+    /// When the kernel has no tun devices or `socat` is missing.
+    pub fn raw_ip_link(
+        &self,
+        a: &Host,
+        b: &Host,
+        interface: &str,
+    ) -> Result<([Ipv4Addr; 2], [Background; 2])> {
+        ensure!(
+            Path::new("/dev/net/tun").exists(),
+            "the kernel has no tun devices (CONFIG_TUN, /dev/net/tun)"
+        );
+        let pipe = self.directory.join(format!("{interface}.socket"));
+        let device = format!("TUN,tun-name={interface},tun-type=tun,iff-no-pi,iff-up");
+        // Sequential packets keep the boundaries of what they carry.
+        let listen = format!("UNIX-LISTEN:{},type=5", pipe.display());
+        let listening = a.namespace.start("socat", &[&device, &listen])?;
+        process::wait_until("socat to listen", || pipe.exists().then_some(()))?;
+        let connect = format!("UNIX-CONNECT:{},type=5", pipe.display());
+        let connected = b.namespace.start("socat", &[&device, &connect])?;
+        for host in [a, b] {
+            let there = || {
+                host.namespace.ip(&format!("link show {interface} up")).ok().filter(|shown| !shown.is_empty())
+            };
+            process::wait_until("the tun device", there)?;
+        }
+        Ok((number_second_link(a, b, interface)?, [listening, connected]))
+    }
+
     /// Makes the interface of a host anew, with its old addresses but another interface index, as a
     /// modem that was unplugged and comes back would.
     ///
@@ -177,6 +221,14 @@ impl Drop for Lab {
         }
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+fn number_second_link(a: &Host, b: &Host, interface: &str) -> Result<[Ipv4Addr; 2]> {
+    let addresses = [1, 2].map(|last| Ipv4Addr::new(198, 51, 100, last));
+    for (host, address) in [a, b].into_iter().zip(addresses) {
+        host.namespace.ip(&format!("addr add {address}/24 dev {interface}"))?;
+    }
+    Ok(addresses)
 }
 
 /// A locally administered address nobody else in this process has.

@@ -91,8 +91,16 @@ impl Flood {
     ///
     /// # Errors
     /// When sending failed.
-    pub fn stop(mut self) -> Result<u64> {
+    pub fn stop(self) -> Result<u64> {
         self.stop.store(true, Ordering::Relaxed);
+        self.finish()
+    }
+
+    /// Waits until all frames are sent and returns how many that were.
+    ///
+    /// # Errors
+    /// When sending failed.
+    pub fn finish(mut self) -> Result<u64> {
         if let Some(thread) = self.thread.take() {
             thread.join().map_err(|_| anyhow!("the flood's thread panicked"))??;
         }

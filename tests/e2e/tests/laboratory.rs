@@ -103,3 +103,16 @@ fn what_a_killed_run_left_behind_is_swept() {
     assert!(!Path::new("/run/netns").join(&name).exists());
     assert!(lab.namespace("kept").unwrap().handle().exists());
 }
+
+#[test]
+fn a_raw_ip_link_carries_both_ways() {
+    let lab = Lab::new().unwrap();
+    let gateway = lab.host("gateway").unwrap();
+    let client = lab.host("client").unwrap();
+    let _listener = Listener::start(&gateway.namespace, &[2222]).unwrap();
+    let ([address, _], _link) = lab.raw_ip_link(&gateway, &client, "wwan0").unwrap();
+    let target = SocketAddr::new(address.into(), 2222);
+    Session::get_in(&client.namespace, None, target).unwrap().expect_alive().unwrap();
+    let shown = client.namespace.ip("-d link show wwan0").unwrap();
+    assert!(shown.contains("link/none"), "a link layer where none should be: {shown}");
+}
