@@ -152,3 +152,47 @@ pub trait Firewall {
     /// [`FirewallError`]; an `Open` that fails in part is undone by the kernel's time-out.
     fn execute(&mut self, command: &FirewallCommand) -> Result<(), FirewallError>;
 }
+
+/// The config partition: a raw partition, a loop device or a file, all the same.
+///
+/// Offsets and lengths are whole sectors of [`SECTOR_BYTES`].
+pub trait Partition {
+    /// Octets it holds.
+    fn size_bytes(&self) -> u64;
+
+    /// Reads `buffer.len()` octets at `offset` from the medium, not from a cache.
+    ///
+    /// # Errors
+    /// [`PartitionError::Read`] and [`PartitionError::OutOfRange`].
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), PartitionError>;
+
+    /// Writes `bytes` at `offset`. They are safe only after [`Partition::flush`].
+    ///
+    /// # Errors
+    /// [`PartitionError::Write`] and [`PartitionError::OutOfRange`]; what stands there then is not
+    /// known.
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), PartitionError>;
+
+    /// Returns only when everything written is on the medium.
+    ///
+    /// # Errors
+    /// [`PartitionError::Flush`]: it is not known what of the writes since the last flush is on
+    /// the medium. Trying again proves nothing (the kernel may have dropped the pages).
+    fn flush(&mut self) -> Result<(), PartitionError>;
+}
+
+/// Octets of a sector, the unit a medium writes whole or tears.
+pub const SECTOR_BYTES: usize = 512;
+
+/// Why a partition did not do as it was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PartitionError {
+    /// The medium cannot be read there.
+    Read,
+    /// The medium cannot be written there.
+    Write,
+    /// The medium did not confirm what was written.
+    Flush,
+    /// Outside the partition, or not whole sectors.
+    OutOfRange,
+}
