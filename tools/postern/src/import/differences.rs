@@ -1,0 +1,133 @@
+//! Where Postern behaves otherwise than knockd with the same doors.
+//!
+//! `KNOCKD_DIFFERENCES.md` explains each at length; the differential test holds both programs to
+//! it.
+
+use super::conf::Options;
+use super::door::Doors;
+use super::report::{Place, note, shown};
+use crate::finding::Finding;
+
+/// One difference: its code, and what to know about it.
+#[derive(Debug)]
+pub struct Difference {
+    /// Code of the finding; heading in `KNOCKD_DIFFERENCES.md`.
+    pub code: &'static str,
+    /// What differs.
+    pub message: &'static str,
+    /// What to do about it, if anything.
+    pub suggestion: &'static str,
+}
+
+/// Differences that hold for every imported door.
+pub const ALWAYS: [Difference; 9] = [
+    Difference {
+        code: "wrong-port",
+        message: "a wrong port does not end an attempt, as in knockd; a port near the sequence (guard port) holds \
+                  the knocker off for the sequence's time instead, so that no scan opens a door",
+        suggestion: "Clients that send only the sequence notice nothing.",
+    },
+    Difference {
+        code: "repeated-knock",
+        message: "a knock that is sent twice does no harm; in knockd it ends the attempt",
+        suggestion: "Retransmissions and impatient users need no care any more.",
+    },
+    Difference {
+        code: "several-attempts",
+        message: "users behind one address, or one user at two doors, do not disturb each other, as they do in knockd",
+        suggestion: "Nothing to do.",
+    },
+    Difference {
+        code: "time-counting",
+        message: "knockd compares whole seconds of the wall clock and may give up almost one second early; \
+                  Postern counts milliseconds of a clock that cannot be set",
+        suggestion: "Nothing to do.",
+    },
+    Difference {
+        code: "kernel-closes",
+        message: "the kernel closes the door after `open_for`, whatever happens to the daemon; knockd needs its \
+                  sleeping child to live",
+        suggestion: "Nothing to do. Established connections go on until they end.",
+    },
+    Difference {
+        code: "own-gate",
+        message: "Postern drops the ports of its doors for everybody who has not knocked, before your own rules; \
+                  knockd trusted your rules to do that",
+        suggestion: "Remove the DROP rules you made for knockd. With back end nftables your own rules must let the \
+                     ports pass.",
+    },
+    Difference {
+        code: "source-only",
+        message: "a door opens for the address that knocked and for nobody else, on IPv4 and IPv6 alike",
+        suggestion: "Nothing to do. For IPv6 knockers knockd runs Start_Command_6, or the IPv4 command, which fails.",
+    },
+    Difference {
+        code: "no-shell",
+        message: "no command is run: what the commands open was read from their text, and the rest of them is gone",
+        suggestion: "Let what else should happen follow from the audit line of each opening.",
+    },
+    Difference {
+        code: "scan-check",
+        message: "`postern check` refuses sequences a port scan opens (rising, falling or short ones), which knockd \
+                  takes; its own sample is one",
+        suggestion: "Run `postern check` on the site file and choose new sequences where it says so.",
+    },
+];
+
+/// Knocks are taken on every address of the machine.
+pub const ANY_LOCAL_ADDRESS: Difference = Difference {
+    code: "any-local-address",
+    message: "without Target knockd takes knocks to the addresses its interface had when it started; Postern takes \
+              knocks to any address that arrive on the interface",
+    suggestion: "Set `target` on a door if it matters, say on a router.",
+};
+
+/// No name of an interface was given.
+pub const INTERFACE_DEFAULT: Difference = Difference {
+    code: "interface-default",
+    message: "no Interface is named; knockd then listens on eth0, or on the one of its option -i",
+    suggestion: "Look into KNOCKD_OPTS (/etc/default/knockd) and correct `interfaces`.",
+};
+
+/// knockd's log.
+pub const LOG_LINES: Difference = Difference {
+    code: "log-lines",
+    message: "Postern writes audit records (syslog, RFC 5424) instead of knockd's log lines; there is no log file",
+    suggestion: "Change what reads `OPEN SESAME` (fail2ban, logwatch) to the record GRANT.",
+};
+
+/// knockd's pid file.
+pub const PID_FILE: Difference = Difference {
+    code: "pid-file",
+    message: "posternd runs in the foreground and writes no pid file",
+    suggestion: "Let the service manager follow it.",
+};
+
+impl Difference {
+    fn finding(&self, place: Place) -> Finding {
+        note(place, self.code, self.message, self.suggestion)
+    }
+}
+
+/// The differences that apply to this file.
+pub(super) fn of(options: &Options<'_>, doors: &Doors<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let first = doors.doors.first().map(|door| door.place());
+    if let Some(place) = first {
+        findings.extend(ALWAYS.iter().map(|difference| difference.finding(place)));
+        if let Some(door) = doors.doors.iter().find(|door| door.target.is_none()) {
+            findings.push(ANY_LOCAL_ADDRESS.finding(door.place()));
+        }
+    }
+    if options.interface.is_none() {
+        findings.push(INTERFACE_DEFAULT.finding(first.unwrap_or(Place { line: 1, column: 1 })));
+    }
+    let log = options.syslog.or(options.log_file.map(|file| file.place));
+    findings.extend(log.map(|place| LOG_LINES.finding(place)));
+    if let Some(file) = options.pid_file {
+        let mut finding = PID_FILE.finding(file.place);
+        finding.message = format!("{} (`{}`)", finding.message, shown(file.text));
+        findings.push(finding);
+    }
+    findings
+}

@@ -1,0 +1,253 @@
+//! One section of knockd.conf read as a door, and closing doors joined to the doors they close.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use postern_core::limits::DOORS_MAX;
+use postern_core::{Duration, Protocol, ServicePort, Step};
+
+use super::conf::{Key, Section};
+use super::meaning::{self, Meaning};
+use super::report::{Place, Text, note, refusal, shown, warning};
+use super::{one_time, sequence};
+use crate::finding::Finding;
+
+/// Seconds a door stays open when nothing in knockd.conf bounds it.
+const UNBOUNDED_S: u32 = 3600;
+
+/// A door of the site file.
+#[derive(Debug)]
+pub(super) struct Door<'a> {
+    pub(super) section: Text<'a>,
+    pub(super) proof: Proof,
+    pub(super) within: Duration,
+    pub(super) flags: sequence::Flags,
+    pub(super) target: Option<IpAddr>,
+    pub(super) ports: Vec<ServicePort>,
+    pub(super) open_for_s: u32,
+    /// Nothing in knockd.conf bounds the time.
+    pub(super) unbounded: bool,
+    pub(super) close: Option<Closing<'a>>,
+}
+
+/// What opens a door.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    Sequence(Vec<Step>),
+    /// Each works once.
+    OneTime(Vec<Vec<Step>>),
+}
+
+/// The sequence that closes a door before its time.
+#[derive(Debug)]
+pub(super) struct Closing<'a> {
+    pub(super) section: Text<'a>,
+    pub(super) steps: Vec<Step>,
+}
+
+/// A section that became no door, and why.
+#[derive(Debug)]
+pub(super) struct Refused<'a> {
+    pub(super) section: Text<'a>,
+    pub(super) reason: String,
+}
+
+/// Everything below `[options]`, read.
+#[derive(Debug, Default)]
+pub(super) struct Doors<'a> {
+    pub(super) doors: Vec<Door<'a>>,
+    pub(super) refused: Vec<Refused<'a>>,
+    pub(super) findings: Vec<Finding>,
+}
+
+/// Reads every section.
+pub(super) fn read<'a>(sections: &[Section<'a>], base_dir: &Path) -> Doors<'a> {
+    let mut all = Doors::default();
+    let mut closing = Vec::new();
+    for section in sections {
+        if section.broken {
+            all.refused.push(Refused { section: section.name, reason: "a line of it cannot be read".into() });
+            continue;
+        }
+        match draft(section, base_dir, &mut all.findings) {
+            Ok((door, Meaning::Open { .. })) if all.doors.len() < DOORS_MAX => all.doors.push(door),
+            Ok((door, Meaning::Open { .. })) => {
+                let message = format!("there are more than {DOORS_MAX} doors");
+                let error = refusal(door.section.place, "too-many-doors", message, "Split the site.");
+                all.refuse(section.name, error);
+            }
+            Ok((door, Meaning::Close { .. })) => closing.push(door),
+            Err(error) => all.refuse(section.name, error),
+        }
+    }
+    for door in closing {
+        let section = door.section;
+        if let Err(error) = join(&mut all, door) {
+            all.refuse(section, error);
+        }
+    }
+    for index in 0..all.doors.len() {
+        remark(&mut all, index);
+    }
+    all
+}
+
+impl<'a> Doors<'a> {
+    fn refuse(&mut self, section: Text<'a>, error: Finding) {
+        self.refused.push(Refused { section, reason: error.message.clone() });
+        self.findings.push(error);
+    }
+}
+
+fn draft<'a>(
+    section: &Section<'a>,
+    base_dir: &Path,
+    findings: &mut Vec<Finding>,
+) -> Result<(Door<'a>, Meaning), Finding> {
+    let proof = proof(section, base_dir, findings)?;
+    let within = sequence::within(section.last(Key::SeqTimeout), findings)?;
+    let mut flags = sequence::Flags::default();
+    for directive in section.directives.iter().filter(|directive| directive.key == Key::TcpFlags) {
+        flags.read(directive.value)?;
+    }
+    let target = section.last(Key::Target).map(sequence::target).transpose()?;
+    let meaning = meaning::of(section, findings)?;
+    let (ports, lifetime_s) = match &meaning {
+        Meaning::Open { ports, lifetime_s } => (ports.clone(), *lifetime_s),
+        Meaning::Close { ports } => (ports.clone(), None),
+    };
+    let door = Door {
+        section: section.name,
+        proof,
+        within,
+        flags,
+        target,
+        ports,
+        open_for_s: lifetime_s.unwrap_or(UNBOUNDED_S),
+        unbounded: lifetime_s.is_none(),
+        close: None,
+    };
+    Ok((door, meaning))
+}
+
+fn proof(section: &Section<'_>, base_dir: &Path, findings: &mut Vec<Finding>) -> Result<Proof, Finding> {
+    match (section.last(Key::Sequence), section.last(Key::OneTimeSequences)) {
+        (Some(sequence), None) => Ok(Proof::Sequence(sequence::steps(sequence, findings)?)),
+        (None, Some(file)) => {
+            let entries = one_time::unused(file, base_dir, findings)?;
+            findings.push(warning(
+                file.place,
+                "one-time-not-yet-honoured",
+                format!("{} one-time sequences are imported but not yet honoured: the door stays closed", entries.len()),
+                "Give the door a fixed `sequence` until this version of Postern can use up one-time sequences safely.",
+            ));
+            Ok(Proof::OneTime(entries))
+        }
+        (Some(_), Some(file)) => Err(refusal(
+            file.place,
+            "two-proofs",
+            "the door has a fixed sequence and one-time sequences; knockd changes between them",
+            "Keep one of the two.",
+        )),
+        (None, None) => Err(refusal(
+            section.name.place,
+            "no-sequence",
+            "the door has no sequence; stock knockd does not start with it",
+            "Write `sequence = ...`.",
+        )),
+    }
+}
+
+/// Joins a closing door to the door it closes: the one with the same ports, and of several the one
+/// whose sequence is this one backwards, or else the nearest.
+fn join<'a>(all: &mut Doors<'a>, closing: Door<'a>) -> Result<(), Finding> {
+    let place = closing.section.place;
+    let Proof::Sequence(steps) = closing.proof else {
+        let suggestion = "Give it a fixed sequence: closing a door early needs no secret.";
+        return Err(refusal(place, "one-time-close", "one-time sequences cannot close a door", suggestion));
+    };
+    let reversed: Vec<Step> = steps.iter().rev().copied().collect();
+    let candidates = all.doors.iter_mut().filter(|door| door.ports == closing.ports);
+    let nearest = candidates.min_by_key(|door| {
+        let mirrored = matches!(&door.proof, Proof::Sequence(opening) if *opening == reversed);
+        (door.close.is_some(), !mirrored, door.section.place.line.abs_diff(place.line))
+    });
+    let Some(door) = nearest else {
+        let message = "it closes ports that no door of this file opens";
+        return Err(refusal(
+            place,
+            "closes-nothing",
+            message,
+            "Leave it out, or import the door that opens them.",
+        ));
+    };
+    if let Some(other) = &door.close {
+        let message = format!("`{}` closes the same ports already", shown(other.section.text));
+        return Err(refusal(
+            place,
+            "closed-twice",
+            message,
+            "A Postern door has one closing sequence; keep one.",
+        ));
+    }
+    if let Proof::Sequence(opening) = &door.proof {
+        if *opening == steps {
+            let message = "it closes with the sequence that opens";
+            return Err(refusal(place, "same-sequence", message, "Give one of the two another sequence."));
+        }
+    }
+    let differs =
+        door.within != closing.within || door.flags != closing.flags || door.target != closing.target;
+    if differs {
+        let message =
+            "its time, flags or target differ from those of the door it closes, which hold for both here";
+        all.findings.push(warning(
+            place,
+            "close-differs",
+            message,
+            "Check that clients can still close the door.",
+        ));
+    }
+    door.close = Some(Closing { section: closing.section, steps });
+    Ok(())
+}
+
+/// What the operator should know about one door.
+fn remark(all: &mut Doors<'_>, index: usize) {
+    let Some(door) = all.doors.get(index) else { return };
+    let place = door.section.place;
+    let name = shown(door.section.text);
+    if door.unbounded {
+        let until = match &door.close {
+            Some(close) => format!("until `{}` closes it", shown(close.section.text)),
+            None => "for ever".to_owned(),
+        };
+        let message =
+            format!("knockd leaves `{name}` open {until}; Postern bounds every door, here to one hour");
+        let suggestion = "Set `open_for` to the time a visit takes. Established connections go on after it.";
+        all.findings.push(warning(place, "door-bounded", message, suggestion));
+    }
+    if door.has_tcp_knock() && door.flags == sequence::Flags::default() {
+        let message = format!(
+            "without TCPFlags knockd takes any TCP segment for a knock of `{name}`; Postern the opening SYN only"
+        );
+        let suggestion = "The stock knock client sends just that. Other clients: set `tcp_flags`.";
+        all.findings.push(note(place, "opening-syn-only", message, suggestion));
+    }
+}
+
+impl Door<'_> {
+    /// Whether any of its knocks is a TCP segment.
+    pub(super) fn has_tcp_knock(&self) -> bool {
+        let any_tcp = |steps: &[Step]| steps.iter().any(|step| step.protocol == Protocol::Tcp);
+        match &self.proof {
+            Proof::Sequence(steps) => any_tcp(steps),
+            Proof::OneTime(entries) => entries.iter().any(|steps| any_tcp(steps)),
+        }
+    }
+
+    /// Where its section begins.
+    pub(super) fn place(&self) -> Place {
+        self.section.place
+    }
+}
