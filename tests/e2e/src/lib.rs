@@ -26,6 +26,7 @@ pub mod process;
 pub mod scene;
 pub mod sender;
 pub mod site;
+pub mod sshd;
 pub mod tool;
 pub mod watch;
 

@@ -188,6 +188,20 @@ impl Session {
         ensure!(heard == said, "the session carried back something else: {heard:?}");
         Ok(())
     }
+
+    /// Shows that a connection to an SSH server still carries data both ways: it answers our
+    /// identification with its key exchange (RFC 4253, sections 4.2 and 7.1).
+    ///
+    /// # Errors
+    /// When nothing comes back.
+    pub fn expect_ssh_alive(&mut self) -> Result<()> {
+        self.stream.get_mut().write_all(b"SSH-2.0-postern\r\n").context("the session is dead")?;
+        let mut start = [0; 6];
+        self.stream.read_exact(&mut start).context("the session carries nothing back")?;
+        // Packet length, padding length, and SSH_MSG_KEXINIT.
+        ensure!(start[5] == 20, "the server said something else: {start:?}");
+        Ok(())
+    }
 }
 
 /// Waits until `target` lets nobody from here in any more: silence to a *new* connection.

@@ -10,7 +10,8 @@ use crate::process::{Background, wait_until};
 /// UDP discard (RFC 863): the port of the packet that marks the end of a watch.
 const MARK: u16 = 9;
 
-/// Watches what `gateway` sends to a client, until [`Witness::finish`].
+/// Watches which IP packets `gateway` sends to a client (link-layer address resolution is not
+/// looked at), until [`Witness::finish`].
 #[derive(Debug)]
 pub struct Witness {
     tcpdump: Background,
@@ -34,8 +35,9 @@ impl Witness {
     /// When tcpdump does not start.
     pub fn start_with(host: &Host, gateway: &Host, filter: &str) -> Result<Self> {
         let (v4, v6) = (gateway.v4, gateway.v6);
-        let expression =
-            format!("((src host {v4} or src host {v6}) and not multicast {filter}) or udp dst port {MARK}");
+        let expression = format!(
+            "((ip src host {v4} or ip6 src host {v6}) and not multicast {filter}) or udp dst port {MARK}"
+        );
         let options = ["-i", "eth0", "-n", "-l", "--immediate-mode", &expression];
         let mut tcpdump = host.namespace.start("tcpdump", &options)?;
         tcpdump.wait_for_line("listening on", 0)?;
