@@ -1,0 +1,212 @@
+//! The store over a partition in memory that fails when told.
+
+use std::vec::Vec;
+
+use super::header::HeaderError;
+use super::*;
+use postern_core::port::{Partition, PartitionError};
+
+/// A partition in memory.
+#[derive(Clone)]
+struct Memory {
+    bytes: Vec<u8>,
+    writes: usize,
+    flush_fails: bool,
+    /// Offset whose writes are lost.
+    deaf_at: Option<u64>,
+}
+
+impl Memory {
+    fn blank() -> Self {
+        Self { bytes: std::vec![0; PARTITION_BYTES_MIN], writes: 0, flush_fails: false, deaf_at: None }
+    }
+}
+
+impl Partition for Memory {
+    fn size_bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), PartitionError> {
+        let start = usize::try_from(offset).unwrap();
+        let source = self.bytes.get(start..start + buffer.len()).ok_or(PartitionError::OutOfRange)?;
+        buffer.copy_from_slice(source);
+        Ok(())
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), PartitionError> {
+        assert_eq!(offset % SECTOR_BYTES as u64, 0);
+        assert_eq!(bytes.len() % SECTOR_BYTES, 0);
+        self.writes += 1;
+        if self.deaf_at == Some(offset) {
+            return Ok(());
+        }
+        let start = usize::try_from(offset).unwrap();
+        let place = self.bytes.get_mut(start..start + bytes.len()).ok_or(PartitionError::OutOfRange)?;
+        place.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), PartitionError> {
+        if self.flush_fails { Err(PartitionError::Flush) } else { Ok(()) }
+    }
+}
+
+fn open(memory: Memory) -> Store<Memory> {
+    Store::open(memory).unwrap()
+}
+
+fn reopened(store: Store<Memory>) -> Store<Memory> {
+    open(store.into_partition())
+}
+
+fn in_force(store: &mut Store<Memory>) -> Option<Vec<u8>> {
+    let Choice::Slot(index) = store.choice() else { return None };
+    let mut buffer = std::vec![0; PAYLOAD_BYTES_MAX];
+    Some(store.read(index, &mut buffer).unwrap().to_vec())
+}
+
+#[test]
+fn a_blank_partition_is_the_factory_profile_and_opening_writes_nothing() {
+    let store = open(Memory::blank());
+    assert_eq!(store.choice(), Choice::Factory);
+    assert_eq!(store.into_partition().writes, 0);
+    let mut small = Memory::blank();
+    small.bytes.pop();
+    assert_eq!(Store::open(small).err(), Some(OpenError::TooSmall));
+}
+
+#[test]
+fn commits_stand_and_history_is_kept() {
+    let mut store = open(Memory::blank());
+    for round in 0..20_u8 {
+        let payload = std::vec![round; 1 + usize::from(round) * 600];
+        store.commit(&payload, 1, 0, Kind::Permanent).unwrap();
+        store = reopened(store);
+        assert_eq!(in_force(&mut store), Some(payload));
+    }
+    let valid = store.slots().iter().filter_map(SlotState::header).count();
+    assert_eq!(valid, SLOTS, "five older generations to go back to");
+    let largest = std::vec![7; PAYLOAD_BYTES_MAX];
+    store.commit(&largest, 1, 0, Kind::Permanent).unwrap();
+    assert_eq!(in_force(&mut store), Some(largest));
+    let too_long = std::vec![7; PAYLOAD_BYTES_MAX + 1];
+    assert_eq!(store.commit(&too_long, 1, 0, Kind::Permanent), Err(CommitError::TooLong));
+}
+
+#[test]
+fn an_unchanged_config_writes_nothing() {
+    let mut store = open(Memory::blank());
+    store.commit(b"doors", 1, 0, Kind::Permanent).unwrap();
+    let mut memory = store.into_partition();
+    memory.writes = 0;
+    let mut store = open(memory);
+    store.commit(b"doors", 1, 0, Kind::Permanent).unwrap();
+    assert_eq!(store.into_partition().writes, 0);
+}
+
+#[test]
+fn a_trial_counts_only_once_confirmed() {
+    let mut store = open(Memory::blank());
+    store.commit(b"old", 1, 0, Kind::Permanent).unwrap();
+    let trial = store.commit(b"new", 1, 0, Kind::Trial).unwrap();
+    assert_eq!(in_force(&mut store), Some(b"old".to_vec()));
+    let mut rebooted = open(store.into_partition());
+    assert_eq!(in_force(&mut rebooted), Some(b"old".to_vec()), "the reboot rolled it back");
+    assert_eq!(rebooted.confirm(trial.generation + 1), Err(CommitError::NoSuchTrial));
+    rebooted.confirm(trial.generation).unwrap();
+    assert_eq!(in_force(&mut rebooted), Some(b"new".to_vec()));
+    assert_eq!(in_force(&mut reopened(rebooted)), Some(b"new".to_vec()));
+}
+
+#[test]
+fn a_commit_never_spends_the_slot_in_force() {
+    let mut store = open(Memory::blank());
+    store.commit(b"good", 1, 0, Kind::Permanent).unwrap();
+    for round in 0..30_u8 {
+        store.commit(&[round; 3], 1, 0, Kind::Trial).unwrap();
+        assert_eq!(in_force(&mut store), Some(b"good".to_vec()));
+    }
+}
+
+#[test]
+fn a_raised_floor_refuses_what_lies_below() {
+    let mut store = open(Memory::blank());
+    store.commit(b"weak", 1, 0, Kind::Permanent).unwrap();
+    store.commit(b"strong", 1, 3, Kind::Permanent).unwrap();
+    store.mark(Mark::Floor(3)).unwrap();
+    assert_eq!(in_force(&mut store), Some(b"strong".to_vec()));
+    store.commit(b"weak again", 1, 0, Kind::Permanent).unwrap();
+    assert_eq!(in_force(&mut reopened(store)), Some(b"strong".to_vec()));
+}
+
+#[test]
+fn a_failed_flush_is_not_acknowledged_and_not_believed() {
+    let mut store = open(Memory::blank());
+    store.commit(b"old", 1, 0, Kind::Permanent).unwrap();
+    let mut memory = store.into_partition();
+    memory.flush_fails = true;
+    let mut store = open(memory);
+    let error = CommitError::Medium(PartitionError::Flush);
+    assert_eq!(store.commit(b"new", 1, 0, Kind::Permanent), Err(error));
+    assert_eq!(in_force(&mut store), Some(b"old".to_vec()));
+    assert_eq!(store.mark(Mark::Booted), Err(error));
+    assert_eq!(store.journal().boots, 0);
+    // The next commit, on a medium that works again, must win over whatever is on it.
+    let mut memory = store.into_partition();
+    memory.flush_fails = false;
+    let mut store = open(memory);
+    store.commit(b"newer", 1, 0, Kind::Permanent).unwrap();
+    assert_eq!(in_force(&mut reopened(store)), Some(b"newer".to_vec()));
+}
+
+#[test]
+fn a_write_that_was_lost_is_found_out() {
+    let mut memory = Memory::blank();
+    memory.deaf_at = Some(slot_offset(0) + SECTOR_BYTES as u64);
+    let mut store = open(memory);
+    assert_eq!(store.commit(b"new", 1, 0, Kind::Permanent), Err(CommitError::ReadBack));
+    assert_eq!(store.choice(), Choice::Factory);
+    // The ruined slot is spent again or passed by; either way the next one stands.
+    let mut memory = store.into_partition();
+    memory.deaf_at = None;
+    let mut store = open(memory);
+    store.commit(b"new", 1, 0, Kind::Permanent).unwrap();
+    assert_eq!(in_force(&mut reopened(store)), Some(b"new".to_vec()));
+}
+
+#[test]
+fn marks_go_round_and_survive_the_loss_of_a_copy() {
+    let mut store = open(Memory::blank());
+    for boots in 1..=300 {
+        store.mark(Mark::Booted).unwrap();
+        if boots % 50 == 0 {
+            store = reopened(store);
+        }
+        assert_eq!(store.journal().boots, boots);
+    }
+    let mut memory = store.into_partition();
+    memory.bytes[..JOURNAL_BYTES].fill(0xff);
+    assert_eq!(open(memory.clone()).journal().boots, 300);
+    memory.bytes[JOURNAL_BYTES..2 * JOURNAL_BYTES].fill(0);
+    assert_eq!(open(memory).journal(), &JournalState::default());
+}
+
+#[test]
+fn every_flipped_bit_of_a_slot_is_found() {
+    let mut store = open(Memory::blank());
+    store.commit(b"old", 1, 0, Kind::Permanent).unwrap();
+    store.commit(b"some doors and keys", 1, 0, Kind::Permanent).unwrap();
+    let Choice::Slot(index) = store.choice() else { panic!("no slot in force") };
+    let memory = store.into_partition();
+    let start = usize::try_from(slot_offset(index)).unwrap();
+    for bit in 0..(SECTOR_BYTES + 19) * 8 {
+        let mut flipped = memory.clone();
+        flipped.bytes[start + bit / 8] ^= 1 << (bit % 8);
+        let mut store = open(flipped);
+        assert_eq!(in_force(&mut store), Some(b"old".to_vec()), "bit {bit}");
+        let expected =
+            if bit / 8 < SECTOR_BYTES { SlotState::Unusable(HeaderError::Damaged) } else { SlotState::Torn };
+        assert_eq!(store.slots()[index], expected, "bit {bit}");
+    }
+}
