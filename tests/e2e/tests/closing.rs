@@ -172,13 +172,13 @@ fn foreign_rules_are_left_alone(backend: Backend) {
     Session::get_in(&client.namespace, None, SocketAddr::new(v4, 22)).unwrap();
 }
 
-/// The stranger sends opening segments to the guarded port, 2,000 a second from ever new source
+/// The stranger sends opening segments to the guarded port, 8,000 a second from ever new source
 /// ports: if one of them gets through, the service's answer is seen by a witness.
 fn stranger_tries(scene: &Scene) -> Flood {
     let sender = FrameSender::open(&scene.stranger.namespace, "eth0").unwrap();
     let link = Link { source: scene.stranger.mac, target: scene.gateway.mac, tags: Vec::new() };
     let (source, target): (IpAddr, IpAddr) = (scene.stranger.v4.into(), scene.gateway.v4.into());
-    Flood::start(sender, 2000, 100_000, move |number| {
+    Flood::start(sender, 8000, 400_000, move |number| {
         let source_port = u16::try_from(1024 + number % 60_000).unwrap_or(1024);
         frame(&link, source, target, source_port, Payload::syn(22))
     })
