@@ -87,12 +87,12 @@ impl Gate {
         self.daemon.stderr().count()
     }
 
-    /// Lines of the running process's log that hold `words`.
+    /// Lines of the running process's log that hold `words` (see [`process::holds`]).
     pub fn log_with(&self, words: &str) -> Vec<String> {
-        self.daemon.stderr().all().into_iter().filter(|line| line.contains(words)).collect()
+        self.daemon.stderr().all().into_iter().filter(|line| process::holds(line, words)).collect()
     }
 
-    /// Waits for a log line that holds `words` and comes after `mark`.
+    /// Waits for a log line that holds `words` (see [`process::holds`]) and comes after `mark`.
     ///
     /// # Errors
     /// When it does not come.

@@ -86,6 +86,19 @@ fn words(command: &Command) -> String {
     std::iter::once(command.get_program().to_string_lossy()).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
+/// Whether every one of `words`, separated by blanks, is a word of `line`: `GRANT src=192.0.2.1` is
+/// held by `GRANT door=ssh src=192.0.2.1 ...`, not by a line about 192.0.2.10. Punctuation at a
+/// word's end and a field's name do not matter.
+pub fn holds(line: &str, words: &str) -> bool {
+    let is_word = |wanted: &str| {
+        line.split_whitespace().any(|word| {
+            let value = word.split_once('=').map_or(word, |(_, value)| value);
+            [word, word.trim_end_matches(['.', ',', ':', ';']), value].contains(&wanted)
+        })
+    };
+    words.split_whitespace().all(is_word)
+}
+
 /// Lines a program wrote, as they come.
 #[derive(Clone, Debug, Default)]
 pub struct Lines(Arc<Mutex<Vec<String>>>);
@@ -196,7 +209,7 @@ impl Background {
         wait_until(&what, || self.ended().ok().flatten())
     }
 
-    /// Waits until a line on standard error (or output) that holds `words` comes after the first
+    /// Waits until a line on standard error (or output) that [`holds`] `words` comes after the first
     /// `mark` lines.
     ///
     /// # Errors
@@ -204,8 +217,8 @@ impl Background {
     pub fn wait_for_line(&mut self, words: &str, mark: usize) -> Result<String> {
         let stderr = self.stderr.clone();
         let stdout = self.stdout.clone();
-        let holds = |lines: Vec<String>| lines.into_iter().find(|line| line.contains(words));
-        let found = || holds(stderr.since(mark)).or_else(|| holds(stdout.since(mark)));
+        let first = |lines: Vec<String>| lines.into_iter().find(|line| holds(line, words));
+        let found = || first(stderr.since(mark)).or_else(|| first(stdout.since(mark)));
         let mut ended = false;
         let line = wait_until("", || {
             // Its end is looked at first, so that its last words are not missed.
@@ -231,5 +244,19 @@ impl Drop for Background {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_held_whole() {
+        let line = "GRANT grant=7 door=ssh src=192.0.2.10 ports=tcp/22 open_for=30s";
+        assert!(holds(line, "GRANT src=192.0.2.10"));
+        assert!(holds(line, "ssh GRANT"));
+        assert!(!holds(line, "GRANT src=192.0.2.1"));
+        assert!(holds("Server listening on :: port 22.", "listening on :: port 22"));
     }
 }
