@@ -9,13 +9,13 @@ use std::time::Instant;
 use nix::libc::{self, sock_filter, sock_fprog};
 
 /// Two connected sockets with a filter on the receiving one.
-pub struct FilteredPair {
+pub(crate) struct FilteredPair {
     sender: UnixDatagram,
     receiver: UnixDatagram,
 }
 
 impl FilteredPair {
-    pub fn new(program: &[sock_filter]) -> Self {
+    pub(crate) fn new(program: &[sock_filter]) -> Self {
         let (sender, receiver) = UnixDatagram::pair().unwrap();
         let filter =
             sock_fprog { len: u16::try_from(program.len()).unwrap(), filter: program.as_ptr().cast_mut() };
@@ -34,7 +34,7 @@ impl FilteredPair {
         Self { sender, receiver }
     }
 
-    pub fn passes(&self, data: &[u8]) -> bool {
+    pub(crate) fn passes(&self, data: &[u8]) -> bool {
         self.sender.send(data).unwrap();
         match self.receiver.recv(&mut [0; 2048]) {
             Ok(octets) => {
@@ -47,7 +47,7 @@ impl FilteredPair {
     }
 
     /// Time of one send, the receiver's queue kept empty: the least of some rounds' means.
-    pub fn nanoseconds(&self, data: &[u8]) -> f64 {
+    pub(crate) fn nanoseconds(&self, data: &[u8]) -> f64 {
         const SENDS: u32 = 100;
         let mut best = f64::MAX;
         for _ in 0..200 {
@@ -67,7 +67,7 @@ impl FilteredPair {
 }
 
 /// Ethernet, IPv4, TCP to `port`.
-pub fn tcp_frame(port: u16, flags: u8) -> Vec<u8> {
+pub(crate) fn tcp_frame(port: u16, flags: u8) -> Vec<u8> {
     let mut frame = vec![0x02; 54];
     frame[12..14].copy_from_slice(&[0x08, 0x00]);
     frame[14..34]

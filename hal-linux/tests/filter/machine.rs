@@ -5,16 +5,16 @@ use nix::libc::{self, sock_filter};
 
 /// A packet as a socket's filter sees it.
 #[derive(Clone, Copy, Debug)]
-pub struct Packet<'a> {
-    pub data: &'a [u8],
+pub(crate) struct Packet<'a> {
+    pub(crate) data: &'a [u8],
     /// `SKF_AD_PROTOCOL`.
-    pub protocol: u16,
+    pub(crate) protocol: u16,
     /// `SKF_AD_PKTTYPE`.
-    pub packet_type: u8,
+    pub(crate) packet_type: u8,
 }
 
 /// Octets to keep, and how many instructions it took to find out.
-pub fn run(program: &[sock_filter], packet: &Packet<'_>) -> (u32, usize) {
+pub(crate) fn run(program: &[sock_filter], packet: &Packet<'_>) -> (u32, usize) {
     let mut machine = Machine { packet, a: 0, x: 0, memory: [None; 16] };
     let mut at = 0;
     for count in 1.. {

@@ -10,7 +10,7 @@ use crate::machine::Packet;
 const OUTGOING: u8 = 4;
 
 /// Whether the packet shall reach user space.
-pub fn wants(rules: &RuleSet, datagram_ports: &[u16], link: LinkType, packet: &Packet<'_>) -> bool {
+pub(crate) fn wants(rules: &RuleSet, datagram_ports: &[u16], link: LinkType, packet: &Packet<'_>) -> bool {
     if packet.packet_type == OUTGOING {
         return false;
     }

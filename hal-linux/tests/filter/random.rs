@@ -8,10 +8,10 @@ use postern_core::rule::{Door, GuardRange, Name, Purpose, RuleSet, RuleSetBuilde
 use postern_core::time::Duration;
 
 /// SplitMix64.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -19,29 +19,29 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() % u64::try_from(bound).unwrap()).unwrap()
     }
 
-    pub fn one_in(&mut self, count: usize) -> bool {
+    pub(crate) fn one_in(&mut self, count: usize) -> bool {
         self.below(count) == 0
     }
 
-    pub fn u16(&mut self) -> u16 {
+    pub(crate) fn u16(&mut self) -> u16 {
         (self.next() & 0xffff) as u16
     }
 
-    pub fn u8(&mut self) -> u8 {
+    pub(crate) fn u8(&mut self) -> u8 {
         (self.next() & 0xff) as u8
     }
 
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
 }
 
 /// Rules with about `sequences` sequences of up to four knocks and as many guards.
-pub fn rules(random: &mut Random, sequences: usize, guards: usize) -> RuleSet {
+pub(crate) fn rules(random: &mut Random, sequences: usize, guards: usize) -> RuleSet {
     let mut builder = RuleSetBuilder::new();
     let door = builder
         .door(Door {
@@ -103,7 +103,7 @@ fn near(random: &mut Random, rules: &RuleSet, protocol: Protocol) -> u16 {
 }
 
 /// A frame as a socket of this link type sees it, and its EtherType as the kernel knows it.
-pub fn frame(random: &mut Random, rules: &RuleSet, link: LinkType) -> (Vec<u8>, u16) {
+pub(crate) fn frame(random: &mut Random, rules: &RuleSet, link: LinkType) -> (Vec<u8>, u16) {
     let v6 = random.one_in(2);
     let packet = if v6 { ipv6(random, rules) } else { ipv4(random, rules) };
     let mut ether_type = if v6 { 0x86dd } else { 0x0800 };

@@ -1,0 +1,128 @@
+//! What an audit record says: its severity, and its fields under stable names.
+
+use std::fmt;
+
+use postern_core::audit::{Event, Proof, Record};
+use postern_core::grant::GrantId;
+use postern_core::knock::{InterfaceIndex, ServicePort};
+use postern_core::port::FirewallError;
+use syslog::Severity;
+
+use super::line::Identity;
+
+/// One field: `door=ssh` for people, `door="ssh"` as structured data.
+#[derive(Clone, Copy)]
+pub(super) struct Field<'a> {
+    pub(super) name: &'static str,
+    pub(super) value: &'a dyn fmt::Display,
+    /// Follows the value for people and the name in structured data: `open_for=30s`,
+    /// `open_for_s="30"`.
+    pub(super) unit: &'static str,
+}
+
+/// Severity (RFC 5424, section 6.2.1): what needs a person soon is an error or worse.
+pub(super) const fn severity(event: &Event) -> Severity {
+    match event {
+        Event::FirewallFailed { .. } => Severity::LOG_CRIT,
+        Event::ConfigRejected | Event::CaptureLost { .. } => Severity::LOG_ERR,
+        Event::Deny { .. } | Event::CaptureDropped { .. } | Event::Lost { .. } => Severity::LOG_WARNING,
+        Event::Grant { .. }
+        | Event::Revoke { .. }
+        | Event::Boot { .. }
+        | Event::ConfigApplied { .. }
+        | Event::CaptureBack { .. } => Severity::LOG_NOTICE,
+        Event::Expire { .. } => Severity::LOG_INFO,
+    }
+}
+
+/// The fields every record has, after those of its own.
+pub(super) fn record_fields(record: &Record, take: &mut Take<'_>) -> fmt::Result {
+    take(Field { name: "seq", value: &record.id, unit: "" })?;
+    take(Field { name: "uptime", value: &record.at.millis(), unit: "ms" })
+}
+
+/// What is done with each field.
+pub(super) type Take<'a> = dyn FnMut(Field<'_>) -> fmt::Result + 'a;
+
+/// The fields of the event, in the order a person reads them.
+pub(super) fn event_fields(event: &Event, identity: &Identity, take: &mut Take<'_>) -> fmt::Result {
+    let mut plain = |name, value: &dyn fmt::Display| take(Field { name, value, unit: "" });
+    match event {
+        Event::Grant { grant, door, source, ports, open_for, proof, extended } => {
+            plain("grant", &Number(*grant))?;
+            plain("door", door)?;
+            plain("src", source)?;
+            plain("ports", &Ports(ports))?;
+            take(Field { name: "open_for", value: &open_for.secs_ceil(), unit: "s" })?;
+            take(Field { name: "proof", value: &proof_name(*proof), unit: "" })?;
+            take(Field { name: "extended", value: extended, unit: "" })
+        }
+        Event::Expire { grant, door, source } => {
+            plain("grant", &Number(*grant))?;
+            plain("door", door)?;
+            plain("src", source)
+        }
+        Event::Revoke { grant, door, source, reason } => {
+            plain("grant", &Number(*grant))?;
+            plain("door", door)?;
+            plain("src", source)?;
+            plain("reason", &reason.reason())
+        }
+        Event::Deny { door, source, reason } => {
+            plain("door", door)?;
+            plain("src", source)?;
+            plain("reason", &reason.reason())
+        }
+        Event::FirewallFailed { door, source, error } => {
+            plain("door", door)?;
+            plain("src", source)?;
+            plain("reason", &error.reason())?;
+            if let FirewallError::Other(errno) = error { plain("errno", errno) } else { Ok(()) }
+        }
+        Event::Boot { doors } | Event::ConfigApplied { doors } => plain("doors", doors),
+        Event::ConfigRejected => Ok(()),
+        Event::CaptureLost { interface } | Event::CaptureBack { interface } => {
+            plain("interface", &Interface(identity, *interface))
+        }
+        Event::CaptureDropped { frames } => plain("frames", frames),
+        Event::Lost { records } => plain("records", records),
+    }
+}
+
+const fn proof_name(proof: Proof) -> &'static str {
+    match proof {
+        Proof::Sequence => "sequence",
+    }
+}
+
+struct Number(GrantId);
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.raw())
+    }
+}
+
+struct Ports<'a>(&'a [ServicePort]);
+
+impl fmt::Display for Ports<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, port) in self.0.iter().enumerate() {
+            let comma = if position == 0 { "" } else { "," };
+            write!(f, "{comma}{port}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The interface's name, or its number when the site's list has none.
+struct Interface<'a>(&'a Identity, InterfaceIndex);
+
+impl fmt::Display for Interface<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.interfaces.get(usize::from(self.1.0)) {
+            Some(name) => f.write_str(name),
+            None => write!(f, "{}", self.1.0),
+        }
+    }
+}
