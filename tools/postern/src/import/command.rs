@@ -83,6 +83,12 @@ fn action(arguments: &mut Arguments<'_>, findings: &mut Vec<Finding>) -> Result<
     }
 }
 
+/// Whether the first program of a command line is `nft`.
+pub(super) fn is_nft(line: Text<'_>) -> bool {
+    let words = line.text.split_whitespace();
+    words.map(|word| word.rsplit('/').next().unwrap_or("")).find(|word| *word != "sudo") == Some("nft")
+}
+
 fn base_name(program: &Word) -> &str {
     program.text.rsplit('/').next().unwrap_or("")
 }

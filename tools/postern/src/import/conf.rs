@@ -5,7 +5,7 @@
 //! care about case; the section name `options` does. knockd ends at the first line it does not
 //! understand; here that line and its section are refused and the rest is read.
 
-use super::report::{Place, Text, is_blank, refusal, shown};
+use super::report::{KNOCKD_ENDS, Place, Text, is_blank, refusal, shown};
 use crate::finding::Finding;
 
 /// Octets of a line that knockd reads at once (`PATH_MAX` less one); what is behind them it takes
@@ -87,7 +87,12 @@ impl Key {
 impl<'a> Section<'a> {
     /// The last directive with this key: knockd overwrites the earlier ones.
     pub(super) fn last(&self, key: Key) -> Option<Text<'a>> {
-        self.directives.iter().rev().find(|directive| directive.key == key).map(|directive| directive.value)
+        self.all(key).last()
+    }
+
+    /// Every directive with this key, in order.
+    pub(super) fn all(&self, key: Key) -> impl Iterator<Item = Text<'a>> {
+        self.directives.iter().filter(move |directive| directive.key == key).map(|directive| directive.value)
     }
 }
 
@@ -234,12 +239,7 @@ impl<'a> Reader<'a> {
 
 /// A line at which knockd itself ends.
 fn knockd_ends(place: Place, message: &str, suggestion: &str) -> Finding {
-    refusal(
-        place,
-        "knockd-syntax",
-        format!("{message}; stock knockd does not start with this file"),
-        suggestion,
-    )
+    refusal(place, "knockd-syntax", format!("{message}{KNOCKD_ENDS}"), suggestion)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use postern_core::{Duration, Protocol, ServicePort, Step};
 use super::conf::{Key, Section};
 use super::meaning::{self, Meaning};
 use super::report::{Place, Text, note, refusal, shown, warning};
-use super::{one_time, sequence};
+use super::{command, one_time, sequence};
 use crate::finding::Finding;
 
 /// Seconds a door stays open when nothing in knockd.conf bounds it.
@@ -27,6 +27,8 @@ pub(super) struct Door<'a> {
     pub(super) open_for_s: u32,
     /// Nothing in knockd.conf bounds the time.
     pub(super) unbounded: bool,
+    /// Its command is one of nft.
+    pub(super) nft: bool,
     pub(super) close: Option<Closing<'a>>,
 }
 
@@ -99,19 +101,31 @@ impl<'a> Doors<'a> {
     }
 }
 
+/// Reads one section. Everything that is wrong with it is found at once: the first error is
+/// returned, the others are among the findings.
 fn draft<'a>(
     section: &Section<'a>,
     base_dir: &Path,
     findings: &mut Vec<Finding>,
 ) -> Result<(Door<'a>, Meaning), Finding> {
-    let proof = proof(section, base_dir, findings)?;
-    let within = sequence::within(section.last(Key::SeqTimeout), findings)?;
+    let mut errors = Vec::new();
+    superseded(section, base_dir, &mut errors);
+    let proof = keep(proof(section, base_dir, findings), &mut errors);
+    let within = keep(sequence::within(section.last(Key::SeqTimeout), findings), &mut errors);
     let mut flags = sequence::Flags::default();
-    for directive in section.directives.iter().filter(|directive| directive.key == Key::TcpFlags) {
-        flags.read(directive.value)?;
+    for value in section.all(Key::TcpFlags) {
+        keep(flags.read(value), &mut errors);
     }
-    let target = section.last(Key::Target).map(sequence::target).transpose()?;
-    let meaning = meaning::of(section, findings)?;
+    let target = keep(section.last(Key::Target).map(sequence::target).transpose(), &mut errors);
+    let meaning = keep(meaning::of(section, findings), &mut errors);
+    let (Some(proof), Some(within), Some(target), Some(meaning), true) =
+        (proof, within, target, meaning, errors.is_empty())
+    else {
+        errors.sort_by_key(|error| (error.line, error.column));
+        let first = errors.remove(0);
+        findings.append(&mut errors);
+        return Err(first);
+    };
     let (ports, lifetime_s) = match &meaning {
         Meaning::Open { ports, lifetime_s } => (ports.clone(), *lifetime_s),
         Meaning::Close { ports } => (ports.clone(), None),
@@ -125,9 +139,28 @@ fn draft<'a>(
         ports,
         open_for_s: lifetime_s.unwrap_or(UNBOUNDED_S),
         unbounded: lifetime_s.is_none(),
+        nft: section.last(Key::Start).or(section.last(Key::Start6)).is_some_and(command::is_nft),
         close: None,
     };
     Ok((door, meaning))
+}
+
+fn keep<T>(result: Result<T, Finding>, errors: &mut Vec<Finding>) -> Option<T> {
+    result.map_err(|error| errors.push(error)).ok()
+}
+
+/// knockd reads a directive also when a later one takes its place, and ends if it cannot.
+fn superseded(section: &Section<'_>, base_dir: &Path, errors: &mut Vec<Finding>) {
+    let mut sequences: Vec<Text<'_>> = section.all(Key::Sequence).collect();
+    sequences.pop();
+    for value in sequences {
+        keep(sequence::steps(value, &mut Vec::new()), errors);
+    }
+    let mut files: Vec<Text<'_>> = section.all(Key::OneTimeSequences).collect();
+    files.pop();
+    for value in files {
+        keep(one_time::unused(value, base_dir, &mut Vec::new()), errors);
+    }
 }
 
 fn proof(section: &Section<'_>, base_dir: &Path, findings: &mut Vec<Finding>) -> Result<Proof, Finding> {
@@ -143,16 +176,20 @@ fn proof(section: &Section<'_>, base_dir: &Path, findings: &mut Vec<Finding>) ->
             ));
             Ok(Proof::OneTime(entries))
         }
-        (Some(_), Some(file)) => Err(refusal(
-            file.place,
-            "two-proofs",
-            "the door has a fixed sequence and one-time sequences; knockd changes between them",
-            "Keep one of the two.",
-        )),
+        (Some(sequence), Some(file)) => {
+            sequence::steps(sequence, findings)?;
+            one_time::unused(file, base_dir, findings)?;
+            Err(refusal(
+                file.place,
+                "two-proofs",
+                "the door has a fixed sequence and one-time sequences; knockd changes between them",
+                "Keep one of the two.",
+            ))
+        }
         (None, None) => Err(refusal(
             section.name.place,
             "no-sequence",
-            "the door has no sequence; stock knockd does not start with it",
+            "the door has no sequence; stock knockd does not start with this file",
             "Write `sequence = ...`.",
         )),
     }

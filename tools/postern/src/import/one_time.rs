@@ -6,7 +6,7 @@ use std::path::Path;
 
 use postern_core::Step;
 
-use super::report::{Place, Text, refusal, shown, warning};
+use super::report::{KNOCKD_ENDS, Place, Text, refusal, shown, warning};
 use super::sequence;
 use crate::finding::Finding;
 
@@ -51,8 +51,7 @@ pub(super) fn unused(
         }
     }
     if entries.is_empty() {
-        let message =
-            format!("`{}` has no unused sequence; knockd does not start with it", shown(value.text));
+        let message = format!("`{}` has no unused sequence{KNOCKD_ENDS}", shown(value.text));
         return Err(refusal(value.place, "one-time-file", message, "Fill it with fresh sequences."));
     }
     Ok(entries)

@@ -20,7 +20,9 @@ schema = 1
 /// Writes the site file; doors get names of their own that need no escaping.
 pub(super) fn site(options: &Options<'_>, doors: &Doors<'_>, findings: &mut Vec<Finding>) -> String {
     let mut site = HEAD.to_owned();
-    gateway(&mut site, options, findings);
+    // A site that speaks nft only has no use for the old tables.
+    let nftables = !doors.doors.is_empty() && doors.doors.iter().all(|door| door.nft);
+    gateway(&mut site, options, nftables, findings);
     let mut names: Vec<String> = Vec::new();
     for entry in in_order(doors) {
         match entry {
@@ -58,7 +60,7 @@ fn line_of(site: &mut String, line: std::fmt::Arguments<'_>) {
     let _ = writeln!(site, "{line}");
 }
 
-fn gateway(site: &mut String, options: &Options<'_>, findings: &mut Vec<Finding>) {
+fn gateway(site: &mut String, options: &Options<'_>, nftables: bool, findings: &mut Vec<Finding>) {
     line_of(site, format_args!("\n[gateway]\nname = \"gateway\" # give the device its own name"));
     let (interface, origin) = match options.interface {
         None => ("eth0", "knockd's default".to_owned()),
@@ -71,7 +73,8 @@ fn gateway(site: &mut String, options: &Options<'_>, findings: &mut Vec<Finding>
         },
     };
     line_of(site, format_args!("interfaces = [{}] # {origin}", Value::from(interface)));
-    line_of(site, format_args!("\n[firewall]\nbackend = \"iptables\" # or \"nftables\""));
+    let (backend, other) = if nftables { ("nftables", "iptables") } else { ("iptables", "nftables") };
+    line_of(site, format_args!("\n[firewall]\nbackend = \"{backend}\" # or \"{other}\""));
 }
 
 /// Why the name cannot be one of a Linux interface Postern listens on.

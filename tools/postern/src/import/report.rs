@@ -37,6 +37,9 @@ impl<'a> Text<'a> {
     }
 }
 
+/// Said of what knockd itself ends at.
+pub(super) const KNOCKD_ENDS: &str = "; stock knockd does not start with this file";
+
 /// What C's `isspace` takes for a blank; knockd trims by it.
 pub(super) fn is_blank(character: char) -> bool {
     matches!(character, ' ' | '\t' | '\n' | '\x0b' | '\x0c' | '\r')

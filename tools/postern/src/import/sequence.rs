@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use postern_core::limits::{OPEN_FOR_MAX, STEPS_MAX, WITHIN_MAX, WITHIN_MIN};
 use postern_core::{Duration, Protocol, Step};
 
-use super::report::{Text, is_blank, refusal, shown, warning};
+use super::report::{KNOCKD_ENDS, Text, is_blank, refusal, shown, warning};
 use crate::finding::Finding;
 
 /// Sequence time-out of knockd when none is given.
@@ -13,6 +13,9 @@ pub(super) const SEQ_TIMEOUT_DEFAULT: Duration = Duration::from_secs(25);
 
 /// Seconds between start and stop command of knockd when none are given.
 pub(super) const CMD_TIMEOUT_DEFAULT: u32 = 10;
+
+/// Knocks in a sequence of knockd (`SEQ_MAX`).
+const KNOCKD_STEPS_MAX: usize = 32;
 
 /// What C's `atoi` makes of `text`: blanks, a sign, digits; the rest is ignored. The value is that
 /// of `strtol` on a 64-bit system, cut to 32 bits.
@@ -47,7 +50,8 @@ pub(super) fn steps(sequence: Text<'_>, findings: &mut Vec<Finding>) -> Result<V
     for item in sequence.text.split(',') {
         if steps.len() == STEPS_MAX {
             let count = sequence.text.split(',').count();
-            let message = format!("the sequence has {count} knocks; Postern takes at most {STEPS_MAX}");
+            let end = if count > KNOCKD_STEPS_MAX { KNOCKD_ENDS } else { "" };
+            let message = format!("the sequence has {count} knocks; Postern takes at most {STEPS_MAX}{end}");
             let suggestion = format!(
                 "Use the first {STEPS_MAX}, or fewer, for server and clients: more add no safety, only packets to lose."
             );
@@ -67,7 +71,7 @@ fn step(item: Text<'_>, findings: &mut Vec<Finding>) -> Result<Step, Finding> {
         Some(name) if name.eq_ignore_ascii_case("tcp") => Protocol::Tcp,
         Some(name) if name.eq_ignore_ascii_case("udp") => Protocol::Udp,
         Some(name) => {
-            let message = format!("`{}` is no protocol; stock knockd does not start with it", shown(name));
+            let message = format!("`{}` is no protocol{KNOCKD_ENDS}", shown(name));
             return Err(refusal(
                 item.place,
                 "bad-protocol",
@@ -79,7 +83,9 @@ fn step(item: Text<'_>, findings: &mut Vec<Finding>) -> Result<Step, Finding> {
     let value = match u16::try_from(atoi(port)) {
         Ok(value) if value > 0 => value,
         _ => {
-            let message = format!("`{}` is no port: knockd reads it as {}", shown(port.trim()), atoi(port));
+            let read = atoi(port);
+            let end = if read > i32::from(u16::MAX) { KNOCKD_ENDS } else { "" };
+            let message = format!("`{}` is no port: knockd reads it as {read}{end}", shown(port.trim()));
             let suggestion = "Write ports from 1 to 65535, with nothing behind the last one.";
             return Err(refusal(item.trim().place, "bad-port", message, suggestion));
         }
@@ -160,7 +166,7 @@ impl Flags {
             let (name, set) = item.strip_prefix('!').map_or((item, true), |name| (name, false));
             let known = FLAG_NAMES.iter().position(|known| known.eq_ignore_ascii_case(name));
             let Some(flag) = known.and_then(|index| self.0.get_mut(index)) else {
-                let message = format!("`{}` is no flag; stock knockd does not start with it", shown(item));
+                let message = format!("`{}` is no flag{KNOCKD_ENDS}", shown(item));
                 let suggestion =
                     "Write fin, syn, rst, psh, ack or urg, `!` right before a name, no blanks at the commas.";
                 return Err(refusal(value.slice(offset, item.len()).place, "bad-flag", message, suggestion));
