@@ -1,0 +1,15 @@
+//! Power cuts at every write of the config partition, enumerated and not sampled where the space
+//! is small.
+//!
+//! One operation (commit, trial, confirm, mark) runs against a [`medium::Recorder`], which keeps
+//! every sector written and every flush. Then the power is cut behind each of them: all subsets of
+//! the sectors not flushed yet may have reached the medium, one of them may be torn with what a
+//! medium leaves behind, its neighbour may be damaged. After each the store is opened anew and the
+//! [`oracle`] asks whether what is in force is exactly the old or exactly the new configuration,
+//! and the new one if it was acknowledged.
+
+pub mod campaign;
+pub mod medium;
+pub mod oracle;
+pub mod random;
+pub mod tear;

@@ -1,0 +1,62 @@
+//! Runs power-cut campaigns until a number of states is reached: `postern-power-cut [SEED] [STATES]`.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use postern_power_cut::campaign::{Effort, Report, actions, cut_everywhere, lived_in, settled_after};
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1).map(|argument| argument.replace('_', "").parse::<u64>());
+    let (seed, states) = match (arguments.next().unwrap_or(Ok(1)), arguments.next().unwrap_or(Ok(1_000_000)))
+    {
+        (Ok(seed), Ok(states)) => (seed, states),
+        _ => {
+            eprintln!("usage: postern-power-cut [SEED] [STATES]");
+            return ExitCode::from(2);
+        }
+    };
+    let started = Instant::now();
+    let report = run(seed, states);
+    let seconds = started.elapsed().as_secs_f64();
+    println!(
+        "{} states, {:.0} a second, {} failures",
+        report.states,
+        report.states as f64 / seconds,
+        report.failures.len()
+    );
+    for failure in &report.failures {
+        println!("  {:?}: {}", failure.violation, failure.state);
+    }
+    if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run(first_seed: u64, states: u64) -> Report {
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+    std::thread::scope(|scope| {
+        let work = |worker: u64| move || campaign(first_seed + worker, workers, states / workers);
+        let handles: Vec<_> = (0..workers).map(|worker| scope.spawn(work(worker))).collect();
+        let mut report = Report::default();
+        for handle in handles {
+            report.add(handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        report
+    })
+}
+
+fn campaign(mut seed: u64, stride: u64, states: u64) -> Report {
+    let mut report = Report::default();
+    while report.states < states {
+        let mut image = lived_in(seed);
+        for action in actions(200 + (seed % 8) as usize * 450, seed) {
+            let effort = Effort { tear_step_bytes: 37, second_cut: true, subsets_sampled: 64 };
+            let mut part = cut_everywhere(&image, &action, effort, seed);
+            for failure in &mut part.failures {
+                failure.state = format!("postern-power-cut {seed}: {}", failure.state);
+            }
+            report.add(part);
+            image = settled_after(&image, &action);
+        }
+        seed += stride;
+    }
+    report
+}
