@@ -186,7 +186,7 @@ impl Cutter {
         } else {
             let mut masks = vec![0, all - 1];
             masks.extend((0..count).flat_map(|bit| [1 << bit, (all - 1) ^ (1 << bit)]));
-            masks.extend((0..self.effort.subsets_sampled).map(|_| self.random.next() & (all - 1)));
+            masks.extend((0..self.effort.subsets_sampled).map(|_| self.random.bits() & (all - 1)));
             masks
         };
         for mask in masks {
