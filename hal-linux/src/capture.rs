@@ -84,7 +84,9 @@ impl std::fmt::Debug for LinuxCapture {
 
 impl LinuxCapture {
     /// Opens the interfaces that are there and waits for the others. The name "any" is every
-    /// interface, captured cooked.
+    /// interface, captured cooked. There a frame with two VLAN tags cannot be read: Linux since 6.11
+    /// reports the protocol behind the inner tag, but leaves the tag before it. The VLAN interface
+    /// above shows it once more, without tags.
     ///
     /// # Errors
     /// [`CaptureOpenError`], except for an interface that is absent or down: that is reported by
