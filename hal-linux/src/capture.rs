@@ -36,9 +36,10 @@ const BURST_FRAMES: usize = FRAMES_PER_TURN_MAX / INTERFACES_MAX;
 
 /// Octets of the ring that libpcap shares with the kernel, for each interface.
 ///
-/// In immediate mode every frame takes a slot of its own (`TPACKET_V2`), about 360 octets at our
-/// snap length: the default of 2 MiB holds about 5,800 frames, which is 29 ms of 200,000 knocks a
-/// second, or a daemon that was not scheduled for that long. Irrelevant packets take no slot.
+/// In immediate mode every frame takes a slot of its own (`TPACKET_V2`), twelve to a page at our
+/// snap length: the default of 2 MiB holds 6,144 frames. That is what comes in 30 ms of 200,000
+/// knocks a second, in which the daemon need not be scheduled. What the filter rejects takes no
+/// slot. The memory is the kernel's and not swappable; it is not part of the daemon's heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingBytes(pub usize);
 
@@ -84,8 +85,8 @@ impl std::fmt::Debug for LinuxCapture {
 
 impl LinuxCapture {
     /// Opens the interfaces that are there and waits for the others. The name "any" is every
-    /// interface, captured cooked. There a frame with two VLAN tags cannot be read: Linux since 6.11
-    /// reports the protocol behind the inner tag, but leaves the tag before it. The VLAN interface
+    /// interface, captured cooked. There a frame with two VLAN tags cannot be read: recent kernels
+    /// report the protocol behind the inner tag, but leave the tag before it. The VLAN interface
     /// above shows it once more, without tags.
     ///
     /// # Errors

@@ -123,7 +123,7 @@ impl Interface {
 
     /// Notices a lost interface, counts drops, tries to open what is not open.
     pub(super) fn check(&mut self, interest: &Interest, ring: RingBytes, now: Instant) {
-        if self.open.as_ref().is_some_and(|open| open.index != current_index(&self.name)) {
+        if self.open.as_ref().is_some_and(|open| !is_still(&self.name, open.index)) {
             self.close();
         }
         match &mut self.open {
@@ -205,16 +205,22 @@ impl Interface {
     }
 }
 
-/// The kernel's index of an interface; 0 for "any" and for one that is not there.
-fn current_index(name: &str) -> u32 {
-    if name == ANY { 0 } else { if_nametoindex(name).unwrap_or(0) }
+/// Whether the interface of this name is the one with this index. When the kernel cannot tell (no
+/// descriptor is free), it is.
+fn is_still(name: &str, index: u32) -> bool {
+    match if_nametoindex(name) {
+        Ok(current) => current == index,
+        Err(Errno::ENODEV | Errno::ENXIO) => name == ANY,
+        Err(_) => true,
+    }
 }
 
 fn open(name: &InterfaceName, interest: &Interest, ring: RingBytes) -> Result<Open, CaptureOpenError> {
-    let index = current_index(name);
-    if index == 0 && name != ANY {
-        return Err(CaptureOpenError::NoSuchInterface(name.clone()));
-    }
+    let index = match if_nametoindex(name.as_str()) {
+        Ok(index) => index,
+        Err(_) if name == ANY => 0,
+        Err(_) => return Err(CaptureOpenError::NoSuchInterface(name.clone())),
+    };
     let other = |error: PcapError| CaptureOpenError::Other(name.clone(), error.to_string());
     let settings = Settings {
         frame_octets: i32::try_from(FRAME_BYTES_MAX).unwrap_or(i32::MAX),

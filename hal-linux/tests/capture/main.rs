@@ -11,6 +11,7 @@ use std::time::{Duration as StdDuration, Instant as StdInstant};
 
 use frames::{echo, ethernet, ipv4, ipv6, pppoe, syn, tagged, tcp, udp, with_options};
 use namespace::{Sender, Tun, become_nobody, cable, in_namespace, ip};
+use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
 use postern_core::InterfaceIndex;
 use postern_core::knock::{FlagCondition, InterfaceSet, Protocol, ServicePort, Step};
@@ -382,6 +383,50 @@ fn replacing_the_filter_misses_nothing() {
     });
 }
 
+/// Rules that watch this many separate ranges.
+fn many_rules(ranges: u16) -> RuleSet {
+    let mut builder = RuleSetBuilder::new();
+    for range in 0..ranges {
+        let (protocol, first) = ([Protocol::Tcp, Protocol::Udp][usize::from(range % 2)], 1 + range * 70);
+        builder.guard(GuardRange { protocol, first, last: first + 50 }).unwrap();
+    }
+    builder.build().unwrap()
+}
+
+/// Octets of filters that the kernel lets a socket have; a namespace has its own number.
+fn limit_filters_to(octets: usize) {
+    std::fs::write("/proc/sys/net/core/optmem_max", octets.to_string()).unwrap();
+}
+
+#[test]
+fn little_memory_for_filters() {
+    in_namespace(|| {
+        cable("near", "far");
+        // The default of 32-bit kernels before Linux 6.8, and the least there is.
+        limit_filters_to(10_240);
+        let open = |ranges| LinuxCapture::open(["near"], &many_rules(ranges), RingBytes::default(), now());
+        let too_many = open(500).unwrap_err();
+        assert!(matches!(too_many, CaptureOpenError::FilterRefused(_, Errno::ENOMEM)), "{too_many:?}");
+        assert!(too_many.to_string().contains("net.core.optmem_max"), "{too_many}");
+
+        // Each fits alone, both together do not.
+        let mut capture = open(200).unwrap();
+        capture.replace_filter(&many_rules(202)).unwrap();
+        let mut sender = Sender::new("far");
+        let (last, beyond) = (1 + 200 * 70, 1 + 202 * 70);
+        let mut send = || {
+            sender.send(&ethernet(0x0800, ipv4(syn(beyond))));
+            sender.send(&ethernet(0x0800, ipv4(syn(last))));
+        };
+        send();
+        expect_steps(&mut capture, LinkType::Ethernet, &[Step::tcp(last)]);
+
+        assert_eq!(capture.replace_filter(&many_rules(500)), Err(too_many));
+        send();
+        expect_steps(&mut capture, LinkType::Ethernet, &[Step::tcp(last)]);
+    });
+}
+
 #[test]
 fn dropped_frames_are_counted() {
     in_namespace(|| {
@@ -393,6 +438,7 @@ fn dropped_frames_are_counted() {
             sender.send(&ethernet(0x0800, ipv4(syn(if count % 2 == 0 { 7351 } else { 7352 }))));
         }
         let seen = std::iter::from_fn(|| capture.next_frame().map(drop)).count();
+        println!("a ring of 64 KiB holds {seen} frames");
         assert!(seen < 1000);
         capture.maintain(now() + Duration::from_secs(2));
         let frames = u64::try_from(1000 - seen).unwrap();

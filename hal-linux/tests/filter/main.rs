@@ -14,7 +14,7 @@ use postern_core::port::{Frame, LinkType};
 use postern_core::rule::{Door, GuardRange, Name, Purpose, RuleSet, RuleSetBuilder, Sequence};
 use postern_core::time::Duration;
 use postern_core::wire;
-use postern_hal_linux::capture::filter::{FilterError, INSTRUCTIONS_MAX, Interest};
+use postern_hal_linux::capture::filter::{FilterError, INSTRUCTIONS_MAX, Interest, Program};
 use random::Random;
 
 const LINKS: [LinkType; 6] = [
@@ -197,7 +197,7 @@ fn cost_grows_with_the_logarithm() {
         let rules = largest(ranges);
         let program = Interest::new(&rules, &[]).unwrap().program(LinkType::Ethernet).unwrap();
         let mut counts = [0; 3];
-        let frames = [(1, 0x02), (30, 0x02), (30, 0x10)];
+        let frames: [(usize, u8); 3] = [(1, 0x02), (30, 0x02), (30, 0x10)];
         for (count, (port, flags)) in counts.iter_mut().zip(frames) {
             for index in 0..ranges.div_ceil(3) {
                 let port = u16::try_from(index * 180 + port).unwrap();
@@ -207,13 +207,14 @@ fn cost_grows_with_the_logarithm() {
             }
         }
         let pair = kernel::FilteredPair::new(program.instructions());
-        let bare = kernel::FilteredPair::new(
-            postern_hal_linux::capture::filter::Program::reject_all().instructions(),
-        );
-        let [knock, stray, ack] = frames.map(|(port, flags): (usize, u8)| {
+        let accepting = kernel::FilteredPair::new(Program::accept_all().instructions());
+        let rejecting = kernel::FilteredPair::new(Program::reject_all().instructions());
+        let bare = [&accepting, &rejecting, &rejecting];
+        let mut spent = frames.iter().zip(bare).map(|(&(port, flags), bare)| {
             let frame = kernel::tcp_frame(u16::try_from(port).unwrap(), flags);
             pair.nanoseconds(&frame) - bare.nanoseconds(&frame)
         });
+        let (knock, stray, ack) = (spent.next().unwrap(), spent.next().unwrap(), spent.next().unwrap());
         let length = program.instructions().len();
         println!(
             "{ranges:>6}  {length:>12}  {:>15}  {:>5}  {:>3}  {knock:>17.0}  {stray:>5.0}  {ack:>3.0}",
