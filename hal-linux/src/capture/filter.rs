@@ -11,8 +11,8 @@
 //!
 //! All loads are at *positive* offsets from where the socket's data begin. Linux has loads relative
 //! to the network header too (`SKF_NET_OFF`), which would make one program fit every link type,
-//! but before Linux 6.15 they see only the linear part of a packet: drivers that leave the packet
-//! in page fragments (iwlwifi, `napi_gro_frags`) would make the filter blind without a word.
+//! but in kernels before 2025 they see only the linear part of a packet: with drivers that leave
+//! it in page fragments (iwlwifi, `napi_gro_frags`) the filter would be blind without a word.
 //!
 //! Where the data begin depends on the socket: with the link header on the ones libpcap calls
 //! `DLT_EN10MB`, with the network header on cooked ones (`SOCK_DGRAM`: "any", PPP, devices

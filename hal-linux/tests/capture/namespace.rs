@@ -5,10 +5,11 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use nix::libc;
 use nix::sched::{CloneFlags, unshare};
-use pcap::{Active, Capture};
+use pcap::{Active, Capture, Direction};
 
 /// Runs `test` in a thread in a new network namespace.
 pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {
@@ -52,6 +53,28 @@ impl Sender {
 
     pub(crate) fn send(&mut self, frame: &[u8]) {
         self.0.sendpacket(frame).unwrap();
+    }
+}
+
+/// Sees everything that arrives on an interface, after the captures that were opened before it.
+pub(crate) struct Witness(Capture<Active>);
+
+impl Witness {
+    pub(crate) fn new(interface: &str) -> Self {
+        let capture = Capture::from_device(interface).unwrap().snaplen(64).immediate_mode(true);
+        let capture = capture.buffer_size(8 * 1024 * 1024).open().unwrap();
+        capture.direction(Direction::In).unwrap();
+        Self(capture.setnonblock().unwrap())
+    }
+
+    /// Waits until `frames` more have arrived: the kernel may deliver them later than they are sent.
+    pub(crate) fn wait_for(&mut self, frames: usize) {
+        let start = Instant::now();
+        let mut seen = 0;
+        while seen < frames {
+            seen += usize::from(self.0.next_packet().is_ok());
+            assert!(start.elapsed() < Duration::from_secs(20), "{seen} of {frames} frames arrived");
+        }
     }
 }
 
