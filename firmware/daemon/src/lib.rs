@@ -5,4 +5,5 @@
 
 pub mod dispatch;
 pub mod options;
+pub mod store;
 pub mod turn;

@@ -25,10 +25,18 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StoreError::Absent(path) => {
-                write!(f, "no config store at {}: make one with `postern compile SITE.toml -o {0}`", path.display())
+                write!(
+                    f,
+                    "no config store at {}: make one with `postern compile SITE.toml -o {0}`",
+                    path.display()
+                )
             }
             StoreError::Unreadable(path, error) => {
-                write!(f, "cannot read the config store {}: {error}; posternd must run as root", path.display())
+                write!(
+                    f,
+                    "cannot read the config store {}: {error}; posternd must run as root",
+                    path.display()
+                )
             }
             StoreError::NoConfig(path, error) => write!(
                 f,
@@ -60,7 +68,8 @@ pub struct Loaded {
 /// [`StoreError`].
 pub fn load(path: &Path) -> Result<Loaded, StoreError> {
     let bytes = read(path)?;
-    let site = postern_config::decode(&bytes).map_err(|error| StoreError::NoConfig(path.to_owned(), error))?;
+    let site =
+        postern_config::decode(&bytes).map_err(|error| StoreError::NoConfig(path.to_owned(), error))?;
     let site = Box::new(site);
     let rules = site.rules().map_err(|error| StoreError::BadRules(path.to_owned(), error))?;
     Ok(Loaded { site, rules })

@@ -4,19 +4,19 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
-use posternd::options::{LogDestination, Options};
-use posternd::store::{self, Loaded};
-use posternd::turn::turn;
 use postern_config::Site;
 use postern_core::audit::Event;
 use postern_core::engine::{Engine, Input};
 use postern_core::hash::HashKey;
-use postern_core::port::{Clock, Firewall};
+use postern_core::port::Clock;
 use postern_core::time::{Duration, Instant};
 use postern_hal_linux::capture::{CaptureEvent, LinuxCapture, RingBytes};
 use postern_hal_linux::clock::BootClock;
 use postern_hal_linux::syslog::Identity;
-use postern_hal_linux::wait::{Wake, Waiter};
+use postern_hal_linux::wait::{Waiter, Wake};
+use posternd::options::{LogDestination, Options};
+use posternd::store::{self, Loaded};
+use posternd::turn::turn;
 
 use crate::gate::Gate;
 use crate::sink::Sink;
@@ -109,7 +109,9 @@ impl Guard {
     fn try_reload(&mut self, now: Instant) -> Result<(), String> {
         let Loaded { site, rules } = store::load(&self.store).map_err(|error| error.to_string())?;
         if !self.gate.suits(&site) {
-            return Err("the firewall back end or its exempt interfaces changed: restart posternd for that".into());
+            return Err(
+                "the firewall back end or its exempt interfaces changed: restart posternd for that".into()
+            );
         }
         // New ports are shut before anything else; ports that are protected no more open only
         // once everything else is known to work.
@@ -122,7 +124,9 @@ impl Guard {
         };
         if let Err(reason) = capture {
             let old = self.engine.rules().clone();
-            self.gate.install(&old).map_err(|error| format!("{reason}; and the old gate is not back: {error}"))?;
+            self.gate
+                .install(&old)
+                .map_err(|error| format!("{reason}; and the old gate is not back: {error}"))?;
             return Err(reason);
         }
         self.engine.replace_rules(rules, now);

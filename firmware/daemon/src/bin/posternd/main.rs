@@ -7,9 +7,9 @@ mod sink;
 use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
 
+use postern_hal_linux::syslog::{Diagnostics, Identity};
 use posternd::options::{self, Action, HELP, LogDestination, Options};
 use posternd::store::{self, StoreError};
-use postern_hal_linux::syslog::{Diagnostics, Identity};
 
 use crate::gate::Gate;
 use crate::guard::Guard;

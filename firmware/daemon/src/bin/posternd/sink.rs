@@ -1,10 +1,10 @@
 //! The audit sink the command line asked for.
 
-use posternd::options::LogDestination;
 use postern_core::audit::Record;
 use postern_core::port::{AuditSink, SinkBusy};
 use postern_core::time::Instant;
 use postern_hal_linux::syslog::{Identity, StderrSink, SyslogSink};
+use posternd::options::LogDestination;
 
 /// Where audit records go.
 pub(crate) enum Sink {
