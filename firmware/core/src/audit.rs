@@ -112,6 +112,11 @@ pub enum Event {
         /// Why not.
         reason: DenyReason,
     },
+    /// More complete proofs were refused than are recorded one by one.
+    DenySuppressed {
+        /// How many.
+        records: u32,
+    },
     /// The firewall did not do as it was told, after all tries.
     FirewallFailed {
         /// Which door.
@@ -162,7 +167,7 @@ impl Event {
             Event::Grant { .. } => "GRANT",
             Event::Expire { .. } => "EXPIRE",
             Event::Revoke { .. } => "REVOKE",
-            Event::Deny { .. } => "DENY-POLICY",
+            Event::Deny { .. } | Event::DenySuppressed { .. } => "DENY-POLICY",
             Event::FirewallFailed { .. } => "FW-FAIL",
             Event::Boot { .. } => "BOOT",
             Event::ConfigApplied { .. } => "CFG-COMMIT",

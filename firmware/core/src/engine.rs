@@ -12,6 +12,7 @@ use crate::audit::{AuditRing, DenyReason, Event, Proof, Record, RevokeReason};
 use crate::grant::{Change, Grant, GrantId, GrantTable};
 use crate::hash::HashKey;
 use crate::knock::Knock;
+use crate::limiter::{Limiter, Verdict};
 use crate::limits::{EFFECTS_MAX, TABLE_UNITS};
 use crate::matcher::{Matcher, MatcherCounters, Progress};
 use crate::port::{FirewallCommand, FirewallError, Frame};
@@ -113,6 +114,7 @@ pub struct Engine<const UNITS: usize = TABLE_UNITS> {
     matcher: Matcher<UNITS>,
     grants: GrantTable,
     audit: AuditRing,
+    denials: Limiter,
     counters: Counters,
     trace: Option<Trace>,
 }
@@ -126,6 +128,7 @@ impl<const UNITS: usize> Engine<UNITS> {
             matcher: Matcher::new(key, window),
             grants: GrantTable::new(),
             audit: AuditRing::new(),
+            denials: Limiter::new(),
             counters: Counters::default(),
             trace: None,
         }
@@ -166,7 +169,7 @@ impl<const UNITS: usize> Engine<UNITS> {
 
     /// When [`Engine::handle`] must be called with [`Input::Tick`]; at once if that is past.
     pub fn poll_at(&self) -> Option<Instant> {
-        self.grants.next_due()
+        [self.grants.next_due(), self.denials.due()].into_iter().flatten().min()
     }
 
     /// The rules in force.
@@ -264,14 +267,25 @@ impl<const UNITS: usize> Engine<UNITS> {
     }
 
     fn deny(&mut self, id: SequenceId, source: IpAddr, reason: DenyReason, now: Instant) {
+        self.summarise_denials(now);
+        if self.denials.take(now) == Verdict::Counted {
+            return;
+        }
         let door = self.rules.sequence(id).and_then(|sequence| self.rules.door(sequence.door));
         if let Some(door) = door {
             self.audit.push(Event::Deny { door: door.name.clone(), source, reason }, now);
         }
     }
 
+    fn summarise_denials(&mut self, now: Instant) {
+        if let Some(records) = self.denials.summary(now) {
+            self.audit.push(Event::DenySuppressed { records }, now);
+        }
+    }
+
     fn due_effects(&mut self, now: Instant) -> Effects {
         let mut effects = Effects::default();
+        self.summarise_denials(now);
         if self.grants.next_due().is_none_or(|due| due > now) {
             return effects;
         }

@@ -34,6 +34,7 @@ pub mod engine;
 pub mod grant;
 pub mod hash;
 pub mod knock;
+pub mod limiter;
 pub mod limits;
 pub mod matcher;
 pub mod port;

@@ -71,6 +71,12 @@ pub const AUDIT_RECORDS_MAX: usize = 256;
 /// out the record of an opening.
 pub const AUDIT_RESERVED_FOR_GRANTS: usize = 64;
 
+/// Denials recorded one by one in each [`DENY_WINDOW`]; the others are counted.
+pub const DENY_RECORDS_PER_WINDOW_MAX: u32 = 8;
+
+/// Time after which a summary of counted denials is written.
+pub const DENY_WINDOW: Duration = Duration::from_secs(10);
+
 /// Octets captured of each frame: the deepest headers walked are Ethernet (14), two VLAN tags (8),
 /// PPPoE (8), IPv6 (40), extension headers ([`EXTENSION_BYTES_MAX`]) and TCP (20); IPv4 with all
 /// its options (60) is shorter.

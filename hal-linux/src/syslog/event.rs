@@ -25,7 +25,10 @@ pub(super) const fn severity(event: &Event) -> Severity {
     match event {
         Event::FirewallFailed { .. } => Severity::LOG_CRIT,
         Event::ConfigRejected | Event::CaptureLost { .. } => Severity::LOG_ERR,
-        Event::Deny { .. } | Event::CaptureDropped { .. } | Event::Lost { .. } => Severity::LOG_WARNING,
+        Event::Deny { .. }
+        | Event::DenySuppressed { .. }
+        | Event::CaptureDropped { .. }
+        | Event::Lost { .. } => Severity::LOG_WARNING,
         Event::Grant { .. }
         | Event::Revoke { .. }
         | Event::Boot { .. }
@@ -72,6 +75,10 @@ pub(super) fn event_fields(event: &Event, identity: &Identity, take: &mut Take<'
             plain("door", door)?;
             plain("src", source)?;
             plain("reason", &reason.reason())
+        }
+        Event::DenySuppressed { records } => {
+            plain("reason", &"rate-limited")?;
+            plain("records", records)
         }
         Event::FirewallFailed { door, source, error } => {
             plain("door", door)?;

@@ -111,6 +111,12 @@ fn golden() -> Vec<(Event, u8, &'static str, &'static str)> {
         ),
         (Event::CaptureDropped { frames: 1000 }, warning, r#" frames="1000""#, "CAP-DROP frames=1000"),
         (Event::Lost { records: 64 }, warning, r#" records="64""#, "LOG-DROP records=64"),
+        (
+            Event::DenySuppressed { records: 92 },
+            warning,
+            r#" reason="rate-limited" records="92""#,
+            "DENY-POLICY reason=rate-limited records=92",
+        ),
     ]
 }
 

@@ -261,6 +261,26 @@ fn a_revocation_while_the_firewall_is_asked_loses_no_record() {
 }
 
 #[test]
+fn a_storm_of_denials_is_counted() {
+    let mut world = World::new();
+    for source in 0..u16::try_from(GRANTS_MAX).unwrap() {
+        world.knock(source, 7);
+    }
+    world.audit();
+    for source in 5000..5100 {
+        world.knock(source, 7);
+    }
+    let few = usize::try_from(crate::limits::DENY_RECORDS_PER_WINDOW_MAX).unwrap();
+    assert_eq!(world.audit(), std::vec!["DENY-POLICY"; few]);
+    world.pass(crate::limits::DENY_WINDOW.millis());
+    let record = world.engine.next_record(world.now).map(|record| record.event.clone());
+    assert_eq!(
+        record,
+        Some(Event::DenySuppressed { records: 100 - crate::limits::DENY_RECORDS_PER_WINDOW_MAX })
+    );
+}
+
+#[test]
 fn full_is_a_verdict_and_everything_ends() {
     let mut world = World::new();
     for source in 0..u16::try_from(GRANTS_MAX).unwrap() + 5 {
