@@ -107,7 +107,18 @@ fn import_file(args: &Args) -> anyhow::Result<Imported> {
         write(output, args.force, &imported.site_toml)
             .with_context(|| format!("cannot write {}", output.display()))?;
     }
+    report(args, &imported)?;
     Ok(imported)
+}
+
+/// Site file and findings as one object, or the site file to standard output (unless it went to
+/// a file) and the findings to standard error.
+fn report(args: &Args, imported: &Imported) -> anyhow::Result<()> {
+    let path = args.conf.display();
+    for Finding { line, column, severity, code, message, suggestion } in &imported.findings {
+        eprintln!("{path}:{line}:{column}: {severity:?}[{code}]: {message}\n  {suggestion}");
+    }
+    Ok(())
 }
 
 /// The file as text; octets that are not UTF-8 are replaced, and so understood by nothing.

@@ -5,7 +5,7 @@
 
 use super::conf::Options;
 use super::door::Doors;
-use super::report::{Place, note, shown};
+use super::report::{Place, note, shown, warning};
 use crate::finding::Finding;
 
 /// One difference: its code, and what to know about it.
@@ -20,11 +20,16 @@ pub struct Difference {
 }
 
 /// Differences that hold for every imported door.
-pub const ALWAYS: [Difference; 9] = [
+pub const ALWAYS: [Difference; 11] = [
     Difference {
         code: "wrong-port",
-        message: "a wrong port does not end an attempt, as in knockd; a port near the sequence (guard port) holds \
-                  the knocker off for the sequence's time instead, so that no scan opens a door",
+        message: "a wrong port between the knocks does not end an attempt, as it does in knockd",
+        suggestion: "Nothing to do: other traffic of a client cannot spoil its knocks.",
+    },
+    Difference {
+        code: "guard-ports",
+        message: "ports near those of a sequence are watched too: a source that touches one opens nothing for the \
+                  time of the sequence, so that no scan opens a door",
         suggestion: "Clients that send only the sequence notice nothing.",
     },
     Difference {
@@ -35,6 +40,11 @@ pub const ALWAYS: [Difference; 9] = [
     Difference {
         code: "several-attempts",
         message: "users behind one address, or one user at two doors, do not disturb each other, as they do in knockd",
+        suggestion: "Nothing to do.",
+    },
+    Difference {
+        code: "strangers",
+        message: "the end of one attempt never touches those of other addresses; knockd may forget all of them",
         suggestion: "Nothing to do.",
     },
     Difference {
@@ -103,9 +113,34 @@ pub const PID_FILE: Difference = Difference {
     suggestion: "Let the service manager follow it.",
 };
 
+/// `TCPFlags` was left out.
+pub const OPENING_SYN_ONLY: Difference = Difference {
+    code: "opening-syn-only",
+    message: "without TCPFlags knockd takes any TCP segment for a knock; Postern the opening SYN only",
+    suggestion: "The stock knock client sends just that. For other clients set `tcp_flags` on the door.",
+};
+
+/// The time of a door is not bounded in knockd.conf.
+pub const DOOR_BOUNDED: Difference = Difference {
+    code: "door-bounded",
+    message: "knockd leaves the door open until something closes it; Postern bounds every door, here to one hour",
+    suggestion: "Set `open_for` to the time a visit takes. Established connections go on after it.",
+};
+
+/// One-time sequences wait for a version that can use them up safely.
+pub const ONE_TIME: Difference = Difference {
+    code: "one-time-not-yet-honoured",
+    message: "one-time sequences are imported but not yet honoured: the door stays closed",
+    suggestion: "Give the door a fixed `sequence` until this version of Postern can use up one-time sequences safely.",
+};
+
 impl Difference {
-    fn finding(&self, place: Place) -> Finding {
+    pub(super) fn finding(&self, place: Place) -> Finding {
         note(place, self.code, self.message, self.suggestion)
+    }
+
+    pub(super) fn warning(&self, place: Place) -> Finding {
+        warning(place, self.code, self.message, self.suggestion)
     }
 }
 
@@ -130,4 +165,27 @@ pub(super) fn of(options: &Options<'_>, doors: &Doors<'_>) -> Vec<Finding> {
         findings.push(finding);
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_documented() {
+        let document = include_str!("../../KNOCKD_DIFFERENCES.md");
+        let others = [
+            ANY_LOCAL_ADDRESS,
+            INTERFACE_DEFAULT,
+            LOG_LINES,
+            PID_FILE,
+            OPENING_SYN_ONLY,
+            DOOR_BOUNDED,
+            ONE_TIME,
+        ];
+        for difference in ALWAYS.iter().chain(&others) {
+            let heading = format!("\n## {}\n", difference.code);
+            assert!(document.contains(&heading), "{} is not documented", difference.code);
+        }
+    }
 }

@@ -8,8 +8,8 @@ use postern_core::{Duration, Protocol, ServicePort, Step};
 
 use super::conf::{Key, Section};
 use super::meaning::{self, Meaning};
-use super::report::{Place, Text, note, refusal, shown, warning};
-use super::{command, one_time, sequence};
+use super::report::{Place, Text, refusal, shown, warning};
+use super::{command, differences, one_time, sequence};
 use crate::finding::Finding;
 
 /// Seconds a door stays open when nothing in knockd.conf bounds it.
@@ -168,12 +168,7 @@ fn proof(section: &Section<'_>, base_dir: &Path, findings: &mut Vec<Finding>) ->
         (Some(sequence), None) => Ok(Proof::Sequence(sequence::steps(sequence, findings)?)),
         (None, Some(file)) => {
             let entries = one_time::unused(file, base_dir, findings)?;
-            findings.push(warning(
-                file.place,
-                "one-time-not-yet-honoured",
-                format!("{} one-time sequences are imported but not yet honoured: the door stays closed", entries.len()),
-                "Give the door a fixed `sequence` until this version of Postern can use up one-time sequences safely.",
-            ));
+            findings.push(differences::ONE_TIME.warning(file.place));
             Ok(Proof::OneTime(entries))
         }
         (Some(sequence), Some(file)) => {
@@ -253,23 +248,11 @@ fn join<'a>(all: &mut Doors<'a>, closing: Door<'a>) -> Result<(), Finding> {
 fn remark(all: &mut Doors<'_>, index: usize) {
     let Some(door) = all.doors.get(index) else { return };
     let place = door.section.place;
-    let name = shown(door.section.text);
     if door.unbounded {
-        let until = match &door.close {
-            Some(close) => format!("until `{}` closes it", shown(close.section.text)),
-            None => "for ever".to_owned(),
-        };
-        let message =
-            format!("knockd leaves `{name}` open {until}; Postern bounds every door, here to one hour");
-        let suggestion = "Set `open_for` to the time a visit takes. Established connections go on after it.";
-        all.findings.push(warning(place, "door-bounded", message, suggestion));
+        all.findings.push(differences::DOOR_BOUNDED.warning(place));
     }
     if door.has_tcp_knock() && door.flags == sequence::Flags::default() {
-        let message = format!(
-            "without TCPFlags knockd takes any TCP segment for a knock of `{name}`; Postern the opening SYN only"
-        );
-        let suggestion = "The stock knock client sends just that. Other clients: set `tcp_flags`.";
-        all.findings.push(note(place, "opening-syn-only", message, suggestion));
+        all.findings.push(differences::OPENING_SYN_ONLY.finding(place));
     }
 }
 

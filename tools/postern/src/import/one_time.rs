@@ -57,9 +57,10 @@ pub(super) fn unused(
     Ok(entries)
 }
 
-/// The same finding at the directive, naming the line of the file.
+/// The same finding at the directive, naming the line of the file. knockd passes over such a line.
 fn in_file(value: Text<'_>, number: usize, error: Finding) -> Finding {
-    let message = format!("line {number} of `{}`: {}", shown(value.text), error.message);
+    let reason = error.message.strip_suffix(KNOCKD_ENDS).unwrap_or(&error.message);
+    let message = format!("line {number} of `{}`: {reason}", shown(value.text));
     refusal(value.place, error.code, message, error.suggestion)
 }
 

@@ -43,24 +43,30 @@ fn is_plain_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit())
 }
 
-/// Reads `port[:protocol],...`; oddities that knockd takes are warned about.
+/// Reads `port[:protocol],...`; oddities that knockd takes are warned about. Of several errors the
+/// first at which knockd itself ends is returned, or else the first.
 pub(super) fn steps(sequence: Text<'_>, findings: &mut Vec<Finding>) -> Result<Vec<Step>, Finding> {
     let mut steps = Vec::new();
+    let mut errors = Vec::new();
     let mut offset = 0;
     for item in sequence.text.split(',') {
-        if steps.len() == STEPS_MAX {
-            let count = sequence.text.split(',').count();
-            let end = if count > KNOCKD_STEPS_MAX { KNOCKD_ENDS } else { "" };
-            let message = format!("the sequence has {count} knocks; Postern takes at most {STEPS_MAX}{end}");
-            let suggestion = format!(
-                "Use the first {STEPS_MAX}, or fewer, for server and clients: more add no safety, only packets to lose."
-            );
-            return Err(refusal(sequence.place, "sequence-too-long", message, suggestion));
+        match step(sequence.slice(offset, item.len()), findings) {
+            Ok(step) => steps.push(step),
+            Err(error) => errors.push(error),
         }
-        steps.push(step(sequence.slice(offset, item.len()), findings)?);
         offset += item.len() + 1;
     }
-    Ok(steps)
+    let count = steps.len() + errors.len();
+    if count > STEPS_MAX {
+        let end = if count > KNOCKD_STEPS_MAX { KNOCKD_ENDS } else { "" };
+        let message = format!("the sequence has {count} knocks; Postern takes at most {STEPS_MAX}{end}");
+        let suggestion = format!(
+            "Use the first {STEPS_MAX}, or fewer, for server and clients: more add no safety, only packets to lose."
+        );
+        errors.push(refusal(sequence.place, "sequence-too-long", message, suggestion));
+    }
+    let worst = errors.iter().position(|error| error.message.ends_with(KNOCKD_ENDS)).unwrap_or(0);
+    if worst < errors.len() { Err(errors.swap_remove(worst)) } else { Ok(steps) }
 }
 
 fn step(item: Text<'_>, findings: &mut Vec<Finding>) -> Result<Step, Finding> {

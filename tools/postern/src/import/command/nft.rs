@@ -223,7 +223,8 @@ fn member(
         let value = tokens.value("a value")?;
         if option.text == "timeout" {
             let lifetime_s = seconds(&value.text).filter(|seconds| *seconds > 0);
-            spec.lifetime_s = Some(lifetime_s.ok_or_else(|| tokens.unknown(value))?);
+            let lifetime_s = lifetime_s.ok_or_else(|| tokens.unknown(value))?;
+            spec.lifetime_s = Some(spec.lifetime_s.map_or(lifetime_s, |other| other.min(lifetime_s)));
         }
     }
     let Some(port) = port else { return Err(ipset::ports_of_set(tokens, set)) };
