@@ -4,5 +4,6 @@
 pub mod capture;
 pub mod clock;
 pub mod firewall;
+mod netlink;
 pub mod syslog;
 pub mod wait;

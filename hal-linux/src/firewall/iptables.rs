@@ -1,0 +1,305 @@
+//! The gate of iptables, ip6tables and kernel IP sets.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use nix::libc;
+use postern_core::knock::Transport;
+use postern_core::port::{Firewall, FirewallCommand, FirewallError};
+use postern_core::rule::RuleSet;
+
+use super::error::{IPSET_OPTIONS, firewall_error};
+use super::ipset::IpSets;
+use super::iptables_rules::{Names, Rules};
+use super::program::Program;
+use super::{Drift, Family, FirewallOptions, InstallError, Member, Verification};
+use crate::netlink::NetlinkError;
+
+/// Times an installation is tried when INPUT was changed by somebody else between reading it and
+/// changing it.
+const TRIES: u32 = 3;
+
+/// iptables-nft frees the rules it deleted, and with them the sets they used, a little later.
+const RELEASE_TRIES: u32 = 100;
+const RELEASE_PAUSE: Duration = Duration::from_millis(20);
+
+/// Which iptables is called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IptablesVariant {
+    /// What the machine calls `iptables`: the one that the site's other rules are made with.
+    #[default]
+    Installed,
+    /// `iptables-legacy`.
+    Legacy,
+    /// `iptables-nft`.
+    Nft,
+}
+
+impl IptablesVariant {
+    const fn suffix(self) -> &'static str {
+        match self {
+            IptablesVariant::Installed => "",
+            IptablesVariant::Legacy => "-legacy",
+            IptablesVariant::Nft => "-nft",
+        }
+    }
+}
+
+/// The gate of iptables, ip6tables and kernel IP sets. Works on the network namespace it was made
+/// in, and must install from the same.
+#[derive(Debug)]
+pub struct IptablesFirewall {
+    options: FirewallOptions,
+    variant: IptablesVariant,
+    names: Names,
+    sets: IpSets,
+    /// Whether this process has installed the gate: members of the grant sets are its own then.
+    has_installed: bool,
+}
+
+/// The programs of one family.
+struct Tools {
+    family: Family,
+    iptables: Program,
+    restore: Program,
+}
+
+impl IptablesFirewall {
+    /// Makes the back end. Changes nothing yet and needs no privilege.
+    ///
+    /// # Errors
+    /// [`InstallError::KernelLacks`] when the kernel has no netfilter netlink.
+    pub fn new(options: FirewallOptions, variant: IptablesVariant) -> Result<Self, InstallError> {
+        let sets = IpSets::open().map_err(while_doing("open a netlink socket to netfilter"))?;
+        Ok(Self { names: Names::new(&options), options, variant, sets, has_installed: false })
+    }
+
+    /// Puts the gate up, or replaces it, atomically for each family. Protected ports are exchanged
+    /// first, so that none is open for a moment; when the rules cannot be put in, they are
+    /// exchanged back.
+    ///
+    /// The first time in a process all grants are withdrawn, as nobody accounts for them; later
+    /// they stay.
+    ///
+    /// # Errors
+    /// [`InstallError`] with the program's own words; the gate is as it was before.
+    pub fn try_install(&mut self, rules: &RuleSet) -> Result<(), InstallError> {
+        self.sets.shake_hands().map_err(while_doing("use IP sets"))?;
+        let families = Family::of_this_kernel();
+        let tools: Vec<Tools> =
+            families.iter().map(|&family| self.tools(family)).collect::<Result<_, _>>()?;
+        self.create_sets(families)?;
+        self.fill_next(rules)?;
+        self.exchange_ports()?;
+        let installed = tools.iter().try_for_each(|tools| self.install_rules(tools));
+        if installed.is_err() {
+            // What was in force is in the other set now. This did work a moment ago.
+            self.exchange_ports()?;
+        }
+        self.drop_next()?;
+        installed?;
+        self.has_installed = true;
+        Ok(())
+    }
+
+    /// Takes away everything that Postern made, grants too. The protected ports are open
+    /// afterwards, unless the site's own rules close them.
+    ///
+    /// # Errors
+    /// [`InstallError`]; some of it may be gone. It can be called again.
+    pub fn remove(&mut self) -> Result<(), InstallError> {
+        self.sets.shake_hands().map_err(while_doing("use IP sets"))?;
+        for &family in Family::of_this_kernel() {
+            let tools = self.tools(family)?;
+            let listing = tools.list()?;
+            if let Some(script) = Rules::new(&self.names, &self.options, family).to_remove(&listing) {
+                tools.restore(&script)?;
+            }
+        }
+        for name in self.names.sets() {
+            destroy(&mut self.sets, name)?;
+        }
+        self.has_installed = false;
+        Ok(())
+    }
+
+    /// What the kernel holds open now.
+    ///
+    /// # Errors
+    /// [`InstallError::Kernel`] with [`FirewallError::Missing`] when there is no gate.
+    pub fn grants(&mut self) -> Result<Vec<Member>, InstallError> {
+        let mut members = Vec::new();
+        for &family in Family::of_this_kernel() {
+            let listed = self.sets.grants(self.names.grants(family));
+            members.extend(listed.map_err(while_doing("list the grants"))?);
+        }
+        Ok(members)
+    }
+
+    /// Reads the gate back and compares it with what `rules` want. Starts one process for each
+    /// family, some milliseconds.
+    ///
+    /// # Errors
+    /// [`InstallError`] when it cannot be read.
+    pub fn verify(&mut self, rules: &RuleSet) -> Result<Verification, InstallError> {
+        let mut verification = Verification::default();
+        let mut lists = Vec::new();
+        for &family in Family::of_this_kernel() {
+            let listing = self.tools(family)?.list()?;
+            Rules::new(&self.names, &self.options, family).verify(&listing, family, &mut verification);
+            lists.push(self.names.grants(family).to_owned());
+        }
+        for name in lists {
+            match self.sets.grants(&name) {
+                Err(NetlinkError::Refused(libc::ENOENT)) => verification.note(Drift::SetMissing(name)),
+                other => drop(other.map_err(while_doing("list the grants"))?),
+            }
+        }
+        let (mut missing, mut surplus) = (0, 0);
+        for (transport, name) in [(Transport::Tcp, &self.names.tcp), (Transport::Udp, &self.names.udp)] {
+            match self.sets.ports(name) {
+                Err(NetlinkError::Refused(libc::ENOENT)) => {
+                    verification.note(Drift::SetMissing(name.clone()));
+                }
+                listed => {
+                    let listed = listed.map_err(while_doing("list the protected ports"))?;
+                    let listed: BTreeSet<u16> = listed.into_iter().collect();
+                    let wanted: BTreeSet<u16> = ports_of(rules, transport).collect();
+                    missing += wanted.difference(&listed).count();
+                    surplus += listed.difference(&wanted).count();
+                }
+            }
+        }
+        verification.note_ports(missing, surplus);
+        Ok(verification)
+    }
+
+    fn tools(&self, family: Family) -> Result<Tools, InstallError> {
+        let (base, suffix) = match family {
+            Family::V4 => ("iptables", self.variant.suffix()),
+            Family::V6 => ("ip6tables", self.variant.suffix()),
+        };
+        let directories = &self.options.program_directories;
+        Ok(Tools {
+            family,
+            iptables: Program::find(&format!("{base}{suffix}"), directories)?,
+            restore: Program::find(&format!("{base}{suffix}-restore"), directories)?,
+        })
+    }
+
+    fn create_sets(&mut self, families: &[Family]) -> Result<(), InstallError> {
+        for &family in families {
+            let name = self.names.grants(family);
+            let created = self.sets.create_grants(name, family, self.options.members_max);
+            created.map_err(while_doing("create a set of grants (hash:ip,port)"))?;
+            if !self.has_installed {
+                self.sets.flush(name).map_err(while_doing("empty a set of grants"))?;
+            }
+        }
+        for name in [&self.names.tcp, &self.names.udp] {
+            let created = self.sets.create_ports(name);
+            created.map_err(while_doing("create the set of protected ports (bitmap:port)"))?;
+        }
+        Ok(())
+    }
+
+    fn fill_next(&mut self, rules: &RuleSet) -> Result<(), InstallError> {
+        for (transport, name) in
+            [(Transport::Tcp, &self.names.tcp_next), (Transport::Udp, &self.names.udp_next)]
+        {
+            // One that a killed process left behind may have members.
+            let filled = self
+                .sets
+                .create_ports(name)
+                .and_then(|()| self.sets.flush(name))
+                .and_then(|()| self.sets.add_ports(name, ports_of(rules, transport)));
+            filled.map_err(while_doing("fill the set of protected ports (bitmap:port)"))?;
+        }
+        Ok(())
+    }
+
+    fn exchange_ports(&mut self) -> Result<(), InstallError> {
+        let names = &self.names;
+        for (name, next) in [(&names.tcp, &names.tcp_next), (&names.udp, &names.udp_next)] {
+            self.sets.swap(name, next).map_err(while_doing("exchange the set of protected ports"))?;
+        }
+        Ok(())
+    }
+
+    fn drop_next(&mut self) -> Result<(), InstallError> {
+        [&self.names.tcp_next, &self.names.udp_next]
+            .into_iter()
+            .try_for_each(|name| destroy(&mut self.sets, name))
+    }
+
+    fn install_rules(&self, tools: &Tools) -> Result<(), InstallError> {
+        let rules = Rules::new(&self.names, &self.options, tools.family);
+        let mut tries = 1;
+        loop {
+            let listing = tools.list()?;
+            match tools.restore(&rules.to_install(&listing)) {
+                Err(InstallError::ProgramFailed { .. }) if tries < TRIES && tools.list()? != listing => {
+                    tries += 1;
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+impl Tools {
+    fn list(&self) -> Result<String, InstallError> {
+        self.iptables.run(&["-w", "-S"], "")
+    }
+
+    fn restore(&self, script: &str) -> Result<(), InstallError> {
+        self.restore.run(&["--noflush", "-w"], script).map(drop)
+    }
+}
+
+impl Firewall for IptablesFirewall {
+    fn install(&mut self, rules: &RuleSet) -> Result<(), FirewallError> {
+        self.try_install(rules).map_err(|error| {
+            log::error!("{error}");
+            error.to_firewall_error()
+        })
+    }
+
+    fn execute(&mut self, command: &FirewallCommand) -> Result<(), FirewallError> {
+        let done = match command {
+            FirewallCommand::Open { source, ports, .. } if !ports.is_empty() => {
+                let name = self.names.grants(Family::of_source(*source)?);
+                self.sets.open_ports(name, *source, ports)
+            }
+            FirewallCommand::Close { source, ports, .. } if !ports.is_empty() => {
+                let name = self.names.grants(Family::of_source(*source)?);
+                self.sets.close_ports(name, *source, ports)
+            }
+            FirewallCommand::Open { .. } | FirewallCommand::Close { .. } => Ok(()),
+        };
+        done.map_err(firewall_error)
+    }
+}
+
+fn ports_of(rules: &RuleSet, transport: Transport) -> impl Iterator<Item = u16> {
+    let ports = rules.protected_ports().iter();
+    ports.filter(move |port| port.transport == transport).map(|port| port.port)
+}
+
+fn destroy(sets: &mut IpSets, name: &str) -> Result<(), InstallError> {
+    let mut tries = 1;
+    loop {
+        match sets.destroy(name) {
+            Ok(()) | Err(NetlinkError::Refused(libc::ENOENT)) => return Ok(()),
+            Err(error) if firewall_error(error) == FirewallError::Busy && tries < RELEASE_TRIES => {
+                tries += 1;
+                std::thread::sleep(RELEASE_PAUSE);
+            }
+            Err(error) => return Err(while_doing("remove an IP set")(error)),
+        }
+    }
+}
+
+fn while_doing(doing: &'static str) -> impl Fn(NetlinkError) -> InstallError {
+    move |error| InstallError::of_netlink(doing, IPSET_OPTIONS, error)
+}

@@ -1,0 +1,229 @@
+//! The gate of nftables.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use heapless::Vec as Bounded;
+use nix::libc;
+use postern_core::knock::{ServicePort, Transport};
+use postern_core::limits::PORTS_PER_DOOR_MAX;
+use postern_core::port::{Firewall, FirewallCommand, FirewallError};
+use postern_core::rule::RuleSet;
+
+use super::error::{NFT_OPTIONS, firewall_error};
+use super::nf_tables::{Element, NfTable};
+use super::nftables_script::{self as script, GATE, INPUT, Installation, PROTECTED};
+use super::program::Program;
+use super::{Drift, Family, FirewallOptions, InstallError, Member, Verification};
+use crate::netlink::NetlinkError;
+
+/// Times an installation is tried when the table was changed by somebody else between reading it
+/// and changing it.
+const TRIES: u32 = 3;
+
+/// The gate of nftables, both families in one table. Works on the network namespace it was made
+/// in, and must install from the same.
+#[derive(Debug)]
+pub struct NftablesFirewall {
+    options: FirewallOptions,
+    table: NfTable,
+    /// Whether this process has installed the gate: elements of the grant sets are its own then.
+    has_installed: bool,
+}
+
+impl NftablesFirewall {
+    /// Makes the back end. Changes nothing yet and needs no privilege.
+    ///
+    /// # Errors
+    /// [`InstallError::KernelLacks`] when the kernel has no netfilter netlink.
+    pub fn new(options: FirewallOptions) -> Result<Self, InstallError> {
+        let table = NfTable::open(options.name.clone());
+        let table = table.map_err(while_doing("open a netlink socket to netfilter"))?;
+        Ok(Self { options, table, has_installed: false })
+    }
+
+    /// Puts the gate up, or replaces it, in one transaction.
+    ///
+    /// The first time in a process all grants are withdrawn, as nobody accounts for them; later
+    /// they stay.
+    ///
+    /// # Errors
+    /// [`InstallError`] with the program's own words; the gate is as it was before.
+    pub fn try_install(&mut self, rules: &RuleSet) -> Result<(), InstallError> {
+        let nft = self.nft()?;
+        let mut tries = 1;
+        loop {
+            let protected = self.protected()?.unwrap_or_default();
+            let installation = Installation {
+                options: &self.options,
+                ports: rules.protected_ports(),
+                protected: &protected,
+                flush_grants: !self.has_installed,
+            };
+            match nft.run(&["-f", "-"], &installation.to_script()) {
+                Err(InstallError::ProgramFailed { .. })
+                    if tries < TRIES && self.protected()?.unwrap_or_default() != protected =>
+                {
+                    tries += 1;
+                }
+                other => {
+                    other?;
+                    self.has_installed = true;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Takes away everything that Postern made, grants too. The protected ports are open
+    /// afterwards, unless the site's own rules close them.
+    ///
+    /// # Errors
+    /// [`InstallError`]; nothing was changed then.
+    pub fn remove(&mut self) -> Result<(), InstallError> {
+        self.nft()?.run(&["-f", "-"], &script::removal(&self.options))?;
+        self.has_installed = false;
+        Ok(())
+    }
+
+    /// What the kernel holds open now.
+    ///
+    /// # Errors
+    /// [`InstallError::Kernel`] with [`FirewallError::Missing`] when there is no gate.
+    pub fn grants(&mut self) -> Result<Vec<Member>, InstallError> {
+        let mut members = Vec::new();
+        for family in [Family::V4, Family::V6] {
+            let elements = self.table.elements(script::grants(family));
+            let elements = elements.map_err(while_doing("list the grants"))?;
+            members.extend(elements.iter().filter_map(read_member));
+        }
+        Ok(members)
+    }
+
+    /// Reads the gate back and compares it with what `rules` want. By netlink alone, no process is
+    /// started. Rules are known again by their comments and their order, not by what they do.
+    ///
+    /// # Errors
+    /// [`InstallError`] when it cannot be read.
+    pub fn verify(&mut self, rules: &RuleSet) -> Result<Verification, InstallError> {
+        let mut verification = Verification::default();
+        let chains = [
+            (INPUT, Some(script::HOOK), script::input_comments(&self.options)),
+            (GATE, None, script::gate_comments()),
+        ];
+        for (chain, hook, comments) in chains {
+            match self.table.hook(chain) {
+                Err(NetlinkError::Refused(libc::ENOENT)) => {
+                    verification.note(Drift::ChainMissing(None, chain.to_owned()));
+                    continue;
+                }
+                found => {
+                    let same_hook = found.map_err(while_doing("read a chain"))? == hook;
+                    let found = self.table.comments(chain).map_err(while_doing("read the rules"))?;
+                    let same_rules = found.iter().map(Option::as_ref).eq(comments.iter().map(Some));
+                    if !same_hook || !same_rules {
+                        verification.note(Drift::ChainChanged(None, chain.to_owned()));
+                    }
+                }
+            }
+        }
+        for family in [Family::V4, Family::V6] {
+            let name = script::grants(family);
+            match self.table.elements(name) {
+                Err(NetlinkError::Refused(libc::ENOENT)) => {
+                    verification.note(Drift::SetMissing(name.to_owned()));
+                }
+                other => drop(other.map_err(while_doing("list the grants"))?),
+            }
+        }
+        match self.protected()? {
+            None => verification.note(Drift::SetMissing(PROTECTED.to_owned())),
+            Some(listed) => {
+                let wanted: BTreeSet<ServicePort> = rules.protected_ports().iter().copied().collect();
+                let (missing, surplus) = (wanted.difference(&listed), listed.difference(&wanted));
+                verification.note_ports(missing.count(), surplus.count());
+            }
+        }
+        Ok(verification)
+    }
+
+    fn nft(&self) -> Result<Program, InstallError> {
+        Program::find("nft", &self.options.program_directories)
+    }
+
+    /// The ports that are protected now; `None` when there is no set of them.
+    fn protected(&mut self) -> Result<Option<BTreeSet<ServicePort>>, InstallError> {
+        match self.table.elements(PROTECTED) {
+            Err(NetlinkError::Refused(libc::ENOENT)) => Ok(None),
+            listed => {
+                let listed = listed.map_err(while_doing("list the protected ports"))?;
+                Ok(Some(listed.iter().filter_map(|element| read_port(element.key())).collect()))
+            }
+        }
+    }
+}
+
+impl Firewall for NftablesFirewall {
+    fn install(&mut self, rules: &RuleSet) -> Result<(), FirewallError> {
+        self.try_install(rules).map_err(|error| {
+            log::error!("{error}");
+            error.to_firewall_error()
+        })
+    }
+
+    fn execute(&mut self, command: &FirewallCommand) -> Result<(), FirewallError> {
+        let mut elements: Bounded<Element, PORTS_PER_DOOR_MAX> = Bounded::new();
+        let done = match command {
+            FirewallCommand::Open { source, ports, .. } if !ports.is_empty() => {
+                let set = script::grants(Family::of_source(*source)?);
+                let millis = |secs: u32| Some(u64::from(secs.max(1)) * 1000);
+                elements.extend(ports.iter().map(|&(port, secs)| member(*source, port, millis(secs))));
+                self.table.put(set, &elements)
+            }
+            FirewallCommand::Close { source, ports, .. } if !ports.is_empty() => {
+                let set = script::grants(Family::of_source(*source)?);
+                elements.extend(ports.iter().map(|&port| member(*source, port, None)));
+                self.table.delete(set, &elements)
+            }
+            FirewallCommand::Open { .. } | FirewallCommand::Close { .. } => Ok(()),
+        };
+        done.map_err(firewall_error)
+    }
+}
+
+fn member(source: IpAddr, port: ServicePort, millis: Option<u64>) -> Element {
+    let transport = [port.transport.number()];
+    let port = port.port.to_be_bytes();
+    match source {
+        IpAddr::V4(v4) => Element::of_parts(&[&v4.octets(), &transport, &port], millis),
+        IpAddr::V6(v6) => Element::of_parts(&[&v6.octets(), &transport, &port], millis),
+    }
+}
+
+/// The last two parts of a key: transport and port, each in four octets.
+fn read_port(key: &[u8]) -> Option<ServicePort> {
+    let &[number, _, _, _, high, low, ..] = key.last_chunk::<8>()?;
+    let transport = match number {
+        6 => Transport::Tcp,
+        17 => Transport::Udp,
+        _ => return None,
+    };
+    Some(ServicePort { transport, port: u16::from_be_bytes([high, low]) })
+}
+
+fn read_member(element: &Element) -> Option<Member> {
+    let key = element.key();
+    let port = read_port(key)?;
+    let address = key.get(..key.len().checked_sub(8)?)?;
+    let source: IpAddr = match (<[u8; 4]>::try_from(address), <[u8; 16]>::try_from(address)) {
+        (Ok(v4), _) => Ipv4Addr::from(v4).into(),
+        (_, Ok(v6)) => Ipv6Addr::from(v6).into(),
+        _ => return None,
+    };
+    let secs = |millis: u64| u32::try_from(millis.div_ceil(1000)).unwrap_or(u32::MAX);
+    Some(Member { source, port, remaining_secs: element.millis.map(secs) })
+}
+
+fn while_doing(doing: &'static str) -> impl Fn(NetlinkError) -> InstallError {
+    move |error| InstallError::of_netlink(doing, NFT_OPTIONS, error)
+}
