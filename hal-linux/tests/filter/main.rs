@@ -122,12 +122,13 @@ fn door(builder: &mut RuleSetBuilder) -> postern_core::DoorId {
     builder.door(Door { name, ports, open_for, target: None, interfaces }).unwrap()
 }
 
-/// The worst there can be: `ranges` ranges that do not merge, none of a single port where guards
-/// allow it, and every flag condition.
+/// The worst there can be: `ranges` ranges that do not merge, few of a single port, and for many
+/// ranges every flag condition.
 fn largest(ranges: usize) -> RuleSet {
     let mut builder = RuleSetBuilder::new();
     let door = door(&mut builder);
-    let guards = ranges.min(GUARD_RANGES_MAX);
+    let knocks = if ranges < 500 { 0 } else { FLAG_CONDITIONS_MAX * STEPS_MAX };
+    let guards = (ranges - knocks).min(GUARD_RANGES_MAX);
     let protocols = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp];
     let value = |index: usize| u16::try_from(1 + index * 60).unwrap();
     for index in 0..guards {
