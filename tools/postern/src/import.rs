@@ -16,12 +16,13 @@
 //! | the site file | `render` |
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Write, stderr, stdout};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use serde_json::json;
 
-use crate::finding::{Finding, Severity};
+use crate::finding::{self, Finding, Severity};
 
 mod command;
 mod conf;
@@ -43,8 +44,12 @@ pub struct Imported {
     /// The site file: every door that could be imported, and comments.
     pub site_toml: String,
     /// What was refused ([`Severity::Error`]), what needs a look and what is worth knowing, in the
-    /// order of the imported file.
+    /// order of the imported file; what is about the file as a whole comes last.
     pub findings: Vec<Finding>,
+    /// Doors in the site file.
+    pub doors: usize,
+    /// Sections of the imported file that became no door and close none.
+    pub refused: usize,
 }
 
 impl Imported {
@@ -61,9 +66,10 @@ pub fn import_knockd(text: &str, base_dir: &Path) -> Imported {
     findings.append(&mut doors.findings);
     findings.extend(differences::of(&conf.options, &doors));
     let site_toml = render::site(&conf.options, &doors, &mut findings);
-    // Stable: findings of one place stay in the order they were made.
-    findings.sort_by_key(|finding| (finding.line, finding.column));
-    Imported { site_toml, findings }
+    // Stable: findings of one place stay in the order they were made. What is about the whole
+    // file comes last.
+    findings.sort_by_key(|finding| (finding.line == 0, finding.line, finding.column));
+    Imported { site_toml, findings, doors: doors.doors.len(), refused: doors.refused.len() }
 }
 
 /// Arguments of `postern import`.
@@ -107,17 +113,28 @@ fn import_file(args: &Args) -> anyhow::Result<Imported> {
         write(output, args.force, &imported.site_toml)
             .with_context(|| format!("cannot write {}", output.display()))?;
     }
-    report(args, &imported)?;
+    report(args, &text, &imported)?;
     Ok(imported)
 }
 
-/// Site file and findings as one object, or the site file to standard output (unless it went to
-/// a file) and the findings to standard error.
-fn report(args: &Args, imported: &Imported) -> anyhow::Result<()> {
-    let path = args.conf.display();
-    for Finding { line, column, severity, code, message, suggestion } in &imported.findings {
-        eprintln!("{path}:{line}:{column}: {severity:?}[{code}]: {message}\n  {suggestion}");
+/// Site file and findings as one JSON object, or the site file to standard output (unless it went
+/// to a file) and the findings to standard error.
+fn report(args: &Args, text: &str, imported: &Imported) -> anyhow::Result<()> {
+    if args.json {
+        let report = json!({ "site": imported.site_toml, "findings": imported.findings });
+        writeln!(stdout(), "{}", serde_json::to_string_pretty(&report)?)?;
+        return Ok(());
     }
+    if args.output.is_none() {
+        stdout().write_all(imported.site_toml.as_bytes())?;
+    }
+    let path = args.conf.display().to_string();
+    for finding in &imported.findings {
+        write!(stderr(), "{}", finding::render(&path, text, finding))?;
+    }
+    let (doors, refused) = (imported.doors, imported.refused);
+    let hint = if refused == 0 { "" } else { "; what was not imported is named in the site file" };
+    writeln!(stderr(), "{path}: doors imported: {doors}; sections refused: {refused}{hint}")?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 
 use super::conf::Options;
 use super::door::Doors;
-use super::report::{Place, note, shown, warning};
+use super::report::{Place, WHOLE_FILE, note, warning};
 use crate::finding::Finding;
 
 /// One difference: its code, and what to know about it.
@@ -15,7 +15,7 @@ pub struct Difference {
     pub code: &'static str,
     /// What differs.
     pub message: &'static str,
-    /// What to do about it, if anything.
+    /// What to do about it; empty if nothing.
     pub suggestion: &'static str,
 }
 
@@ -24,7 +24,7 @@ pub const ALWAYS: [Difference; 11] = [
     Difference {
         code: "wrong-port",
         message: "a wrong port between the knocks does not end an attempt, as it does in knockd",
-        suggestion: "Nothing to do: other traffic of a client cannot spoil its knocks.",
+        suggestion: "",
     },
     Difference {
         code: "guard-ports",
@@ -40,24 +40,24 @@ pub const ALWAYS: [Difference; 11] = [
     Difference {
         code: "several-attempts",
         message: "users behind one address, or one user at two doors, do not disturb each other, as they do in knockd",
-        suggestion: "Nothing to do.",
+        suggestion: "",
     },
     Difference {
         code: "strangers",
         message: "the end of one attempt never touches those of other addresses; knockd may forget all of them",
-        suggestion: "Nothing to do.",
+        suggestion: "",
     },
     Difference {
         code: "time-counting",
         message: "knockd compares whole seconds of the wall clock and may give up almost one second early; \
                   Postern counts milliseconds of a clock that cannot be set",
-        suggestion: "Nothing to do.",
+        suggestion: "",
     },
     Difference {
         code: "kernel-closes",
         message: "the kernel closes the door after `open_for`, whatever happens to the daemon; knockd needs its \
                   sleeping child to live",
-        suggestion: "Nothing to do. Established connections go on until they end.",
+        suggestion: "Established connections go on until they end.",
     },
     Difference {
         code: "own-gate",
@@ -69,7 +69,7 @@ pub const ALWAYS: [Difference; 11] = [
     Difference {
         code: "source-only",
         message: "a door opens for the address that knocked and for nobody else, on IPv4 and IPv6 alike",
-        suggestion: "Nothing to do. For IPv6 knockers knockd runs Start_Command_6, or the IPv4 command, which fails.",
+        suggestion: "For IPv6 knockers knockd runs Start_Command_6, or the IPv4 command, which fails.",
     },
     Difference {
         code: "no-shell",
@@ -144,26 +144,22 @@ impl Difference {
     }
 }
 
-/// The differences that apply to this file.
+/// The differences that apply to this file, about the file as a whole where no line is at their
+/// origin.
 pub(super) fn of(options: &Options<'_>, doors: &Doors<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let first = doors.doors.first().map(|door| door.place());
-    if let Some(place) = first {
-        findings.extend(ALWAYS.iter().map(|difference| difference.finding(place)));
-        if let Some(door) = doors.doors.iter().find(|door| door.target.is_none()) {
-            findings.push(ANY_LOCAL_ADDRESS.finding(door.place()));
-        }
+    if !doors.doors.is_empty() {
+        findings.extend(ALWAYS.iter().map(|difference| difference.finding(WHOLE_FILE)));
+    }
+    if doors.doors.iter().any(|door| door.target.is_none()) {
+        findings.push(ANY_LOCAL_ADDRESS.finding(WHOLE_FILE));
     }
     if options.interface.is_none() {
-        findings.push(INTERFACE_DEFAULT.finding(first.unwrap_or(Place { line: 1, column: 1 })));
+        findings.push(INTERFACE_DEFAULT.warning(WHOLE_FILE));
     }
     let log = options.syslog.or(options.log_file.map(|file| file.place));
     findings.extend(log.map(|place| LOG_LINES.finding(place)));
-    if let Some(file) = options.pid_file {
-        let mut finding = PID_FILE.finding(file.place);
-        finding.message = format!("{} (`{}`)", finding.message, shown(file.text));
-        findings.push(finding);
-    }
+    findings.extend(options.pid_file.map(|file| PID_FILE.finding(file.place)));
     findings
 }
 

@@ -165,7 +165,7 @@ fn name(section: &str, taken: &[String]) -> String {
     }
     let mut unique = name.clone();
     let mut number = 2;
-    while taken.iter().any(|other| *other == unique) {
+    while taken.contains(&unique) {
         let suffix = format!("-{number}");
         unique = name.chars().take(NAME_BYTES_MAX - suffix.len()).collect();
         unique.push_str(&suffix);
@@ -186,7 +186,7 @@ mod tests {
         let long = "x".repeat(100);
         let first = name(&long, &[]);
         assert_eq!(first.len(), NAME_BYTES_MAX);
-        let second = name(&long, &[first.clone()]);
+        let second = name(&long, std::slice::from_ref(&first));
         assert_eq!(second.len(), NAME_BYTES_MAX);
         assert!(second.ends_with("-2") && second != first);
     }

@@ -9,6 +9,9 @@ pub(super) struct Place {
     pub(super) column: u32,
 }
 
+/// The place of what is about no line.
+pub(super) const WHOLE_FILE: Place = Place { line: 0, column: 1 };
+
 /// A piece of the imported file and where it begins.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Text<'a> {
