@@ -49,7 +49,11 @@ impl Program {
     /// # Errors
     /// When it cannot be run, fails, says too much or takes longer than it may.
     pub(super) fn run(&self, arguments: &[&str], input: &str) -> Result<String, InstallError> {
-        let deadline = Instant::now() + LIMIT;
+        self.run_within(LIMIT, arguments, input)
+    }
+
+    fn run_within(&self, limit: Duration, arguments: &[&str], input: &str) -> Result<String, InstallError> {
+        let deadline = Instant::now() + limit;
         let not_run = |error: std::io::Error| InstallError::ProgramNotRun {
             program: self.path.clone(),
             errno: Errno::from_raw(error.raw_os_error().unwrap_or_default()),
@@ -79,7 +83,7 @@ impl Program {
             (said, Some(_)) if said.is_cut => Err(InstallError::ProgramOutputTooLong { program: program() }),
             (said, Some(_)) => Ok(String::from_utf8_lossy(&said.stdout).into_owned()),
             (_, None) => {
-                Err(InstallError::ProgramTimeout { program: program(), limit_secs: LIMIT.as_secs() })
+                Err(InstallError::ProgramTimeout { program: program(), limit_secs: limit.as_secs() })
             }
         }
     }
@@ -204,4 +208,54 @@ fn take_in(stream: &mut Option<impl Read>, text: &mut Vec<u8>, bytes_max: usize)
 
 fn is_later(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(name: &str) -> Program {
+        Program::find(name, &["/nowhere", "/usr/bin", "/bin"].map(PathBuf::from)).unwrap()
+    }
+
+    #[test]
+    fn long_input_and_output_pass_at_once() {
+        let input = "rule\n".repeat(100_000);
+        assert_eq!(program("cat").run(&[], &input).unwrap(), input);
+    }
+
+    #[test]
+    fn the_environment_is_empty() {
+        assert_eq!(program("env").run(&[], "").unwrap(), "");
+    }
+
+    #[test]
+    fn one_that_does_not_end_is_killed() {
+        let started = Instant::now();
+        let hung = program("sleep").run_within(Duration::from_millis(50), &["60"], "");
+        assert!(matches!(hung, Err(InstallError::ProgramTimeout { .. })), "{hung:?}");
+        // Its input is not taken, its output held open.
+        let deaf = program("sleep").run_within(Duration::from_millis(50), &["60"], &"x".repeat(1 << 20));
+        assert!(matches!(deaf, Err(InstallError::ProgramTimeout { .. })), "{deaf:?}");
+        assert!(started.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn what_a_failed_one_said_is_kept_within_bounds() {
+        let failed = program("ls").run(&["/nowhere"], &"ignored".repeat(100_000)).unwrap_err();
+        assert!(failed.to_string().contains("/nowhere"), "{failed}");
+        let long = "/".to_owned() + &"x".repeat(8000);
+        let InstallError::ProgramFailed { said, .. } = program("ls").run(&[&long], "").unwrap_err() else {
+            panic!("it must fail");
+        };
+        assert_eq!(said.len(), SAID_BYTES_MAX);
+        let endless = program("head").run(&["-c", "3000000", "/dev/zero"], "");
+        assert!(matches!(endless, Err(InstallError::ProgramOutputTooLong { .. })));
+    }
+
+    #[test]
+    fn only_absolute_directories_are_searched() {
+        let missing = Program::find("ls", &[PathBuf::from("bin"), PathBuf::from("")]).unwrap_err();
+        assert!(matches!(missing, InstallError::ProgramMissing { .. }), "{missing}");
+    }
 }

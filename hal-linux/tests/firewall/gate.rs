@@ -1,0 +1,149 @@
+//! Every back end behind one face.
+
+use std::net::IpAddr;
+
+use heapless::Vec as Bounded;
+use postern_core::Duration;
+use postern_core::grant::GrantId;
+use postern_core::knock::{InterfaceSet, ServicePort};
+use postern_core::port::{Firewall, FirewallCommand, FirewallError};
+use postern_core::rule::{Door, Name, RuleSet, RuleSetBuilder};
+use postern_hal_linux::firewall::{
+    FirewallOptions, InstallError, IptablesFirewall, IptablesVariant, Member, NftablesFirewall, Verification,
+};
+
+/// What is tested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    IptablesNft,
+    IptablesLegacy,
+    Nftables,
+}
+
+impl Backend {
+    pub(crate) fn gate(self) -> Gate {
+        self.gate_with(FirewallOptions::default())
+    }
+
+    pub(crate) fn gate_with(self, options: FirewallOptions) -> Gate {
+        let iptables = |variant| Gate::Iptables(IptablesFirewall::new(options.clone(), variant).unwrap());
+        match self {
+            Backend::IptablesNft => iptables(IptablesVariant::Nft),
+            Backend::IptablesLegacy => iptables(IptablesVariant::Legacy),
+            Backend::Nftables => Gate::Nftables(NftablesFirewall::new(options).unwrap()),
+        }
+    }
+
+    /// `iptables-nft`, `iptables-legacy`, `nft`, and the same for IPv6.
+    pub(crate) fn programs(self) -> &'static [&'static str] {
+        match self {
+            Backend::IptablesNft => &["iptables-nft", "ip6tables-nft"],
+            Backend::IptablesLegacy => &["iptables-legacy", "ip6tables-legacy"],
+            Backend::Nftables => &["nft"],
+        }
+    }
+}
+
+/// A back end.
+pub(crate) enum Gate {
+    Iptables(IptablesFirewall),
+    Nftables(NftablesFirewall),
+}
+
+impl Gate {
+    pub(crate) fn try_install(&mut self, rules: &RuleSet) -> Result<(), InstallError> {
+        match self {
+            Gate::Iptables(firewall) => firewall.try_install(rules),
+            Gate::Nftables(firewall) => firewall.try_install(rules),
+        }
+    }
+
+    pub(crate) fn install(&mut self, rules: &RuleSet) {
+        self.try_install(rules).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    pub(crate) fn remove(&mut self) {
+        match self {
+            Gate::Iptables(firewall) => firewall.remove(),
+            Gate::Nftables(firewall) => firewall.remove(),
+        }
+        .unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    pub(crate) fn try_grants(&mut self) -> Result<Vec<Member>, InstallError> {
+        match self {
+            Gate::Iptables(firewall) => firewall.grants(),
+            Gate::Nftables(firewall) => firewall.grants(),
+        }
+    }
+
+    pub(crate) fn grants(&mut self) -> Vec<Member> {
+        self.try_grants().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    pub(crate) fn verify(&mut self, rules: &RuleSet) -> Verification {
+        match self {
+            Gate::Iptables(firewall) => firewall.verify(rules),
+            Gate::Nftables(firewall) => firewall.verify(rules),
+        }
+        .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    pub(crate) fn execute(&mut self, command: &FirewallCommand) -> Result<(), FirewallError> {
+        match self {
+            Gate::Iptables(firewall) => firewall.execute(command),
+            Gate::Nftables(firewall) => firewall.execute(command),
+        }
+    }
+
+    pub(crate) fn open(
+        &mut self,
+        source: IpAddr,
+        ports: &[ServicePort],
+        secs: u32,
+    ) -> Result<(), FirewallError> {
+        self.execute(&open(source, ports, secs))
+    }
+
+    pub(crate) fn close(&mut self, source: IpAddr, ports: &[ServicePort]) -> Result<(), FirewallError> {
+        let ports = Bounded::from_slice(ports).unwrap();
+        self.execute(&FirewallCommand::Close { grant: GrantId::from_raw(1), source, ports })
+    }
+}
+
+pub(crate) fn open(source: IpAddr, ports: &[ServicePort], secs: u32) -> FirewallCommand {
+    let ports = ports.iter().map(|&port| (port, secs)).collect();
+    FirewallCommand::Open { grant: GrantId::from_raw(1), source, ports }
+}
+
+/// A door for each list of ports.
+pub(crate) fn rules(doors: &[&[ServicePort]]) -> RuleSet {
+    let mut builder = RuleSetBuilder::new();
+    for (number, ports) in doors.iter().enumerate() {
+        let door = Door {
+            name: Name::try_from(format!("door-{number}").as_str()).unwrap(),
+            ports: Bounded::from_slice(ports).unwrap(),
+            open_for: Duration::from_secs(30),
+            target: None,
+            interfaces: InterfaceSet::ALL,
+        };
+        builder.door(door).unwrap();
+    }
+    builder.build().unwrap()
+}
+
+/// Makes each named `fn scenario(backend: Backend)` a test for every back end.
+#[macro_export]
+macro_rules! every_back_end {
+    ($($scenario:ident),+ $(,)?) => {
+        mod iptables_nft {
+            $(#[test] fn $scenario() { super::$scenario($crate::gate::Backend::IptablesNft) })+
+        }
+        mod iptables_legacy {
+            $(#[test] fn $scenario() { super::$scenario($crate::gate::Backend::IptablesLegacy) })+
+        }
+        mod nftables {
+            $(#[test] fn $scenario() { super::$scenario($crate::gate::Backend::Nftables) })+
+        }
+    };
+}

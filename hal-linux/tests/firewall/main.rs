@@ -1,0 +1,14 @@
+//! Both firewall back ends against the real kernel, in network namespaces of the tests' own.
+//!
+//! Needs root, iptables (legacy and nft), ipset, nft and ip; fails where one is missing.
+#![allow(unsafe_code)]
+
+mod cost;
+mod counting;
+mod gate;
+mod installing;
+mod lab;
+mod opening;
+mod refusals;
+mod sets;
+mod verifying;
