@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(found(&format!("-A INPUT -j A\n{intact}")), [Drift::JumpNotFirst(Family::V4)]);
         assert_eq!(found(&format!("{intact}{jump}")), [Drift::JumpRepeated(Family::V4)]);
         let changed = Drift::ChainChanged(Some(Family::V4), "POSTERN-GATE".to_owned());
-        assert_eq!(found(&intact.replace("-A POSTERN-GATE -j DROP\n", "")), [changed.clone()]);
+        assert_eq!(found(&intact.replace("-A POSTERN-GATE -j DROP\n", "")), std::slice::from_ref(&changed));
         assert_eq!(found(&format!("{intact}-A POSTERN-GATE -j ACCEPT\n")), [changed]);
         assert_eq!(found(SITE).len(), 3);
     }

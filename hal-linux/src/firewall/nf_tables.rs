@@ -121,38 +121,39 @@ impl NfTable {
     /// exists then, whether or not it did before), deleted (which cannot fail therefore) and added
     /// again, in one transaction: no packet sees the set without it.
     pub(super) fn put(&mut self, set: &str, elements: &[Element]) -> Result<(), NetlinkError> {
-        match self.batch(&[kind::NEW_ELEMENT, kind::DELETE_ELEMENT, kind::NEW_ELEMENT], set, elements) {
-            // The time of one was over between the first two steps; it is not there any more.
-            Err(NetlinkError::Refused(libc::ENOENT)) => {
-                self.batch(&[kind::NEW_ELEMENT, kind::DELETE_ELEMENT, kind::NEW_ELEMENT], set, elements)
-            }
-            other => other,
-        }
+        const STEPS: [u8; 3] = [kind::NEW_ELEMENT, kind::DELETE_ELEMENT, kind::NEW_ELEMENT];
+        self.batch(&STEPS, set, elements)
     }
 
     /// Deletes elements. One that is gone is no error.
+    ///
+    /// Each is added first, so that deleting it cannot fail: a transaction that is rolled back
+    /// makes the caller wait for 20 ms in the kernel, and ends of grants come in crowds.
     pub(super) fn delete(&mut self, set: &str, elements: &[Element]) -> Result<(), NetlinkError> {
-        match self.batch(&[kind::DELETE_ELEMENT], set, elements) {
-            // One of them was gone and none was deleted: one by one then.
-            Err(NetlinkError::Refused(libc::ENOENT)) => {
-                elements.iter().try_for_each(|element| self.delete_one(set, element))
-            }
-            other => other,
-        }
-    }
-
-    /// Adding it first, never visible, tells a missing element from a missing set.
-    fn delete_one(&mut self, set: &str, element: &Element) -> Result<(), NetlinkError> {
-        let element = [Element { millis: Some(1000), ..*element }];
-        match self.batch(&[kind::NEW_ELEMENT, kind::DELETE_ELEMENT], set, &element) {
-            // The set is full, and not with this element.
-            Err(NetlinkError::Refused(libc::ENFILE)) => Ok(()),
+        const STEPS: [u8; 2] = [kind::NEW_ELEMENT, kind::DELETE_ELEMENT];
+        match self.batch(&STEPS, set, elements) {
+            // A full set refuses one that it does not have: those that it has are found one by one.
+            Err(NetlinkError::Refused(libc::ENFILE)) => elements.iter().try_for_each(|element| {
+                match self.batch(&STEPS, set, std::slice::from_ref(element)) {
+                    Err(NetlinkError::Refused(libc::ENFILE)) => Ok(()),
+                    other => other,
+                }
+            }),
             other => other,
         }
     }
 
     /// One transaction: a message for each of `steps`, all with the same elements.
     fn batch(&mut self, steps: &[u8], set: &str, elements: &[Element]) -> Result<(), NetlinkError> {
+        match self.batch_once(steps, set, elements) {
+            // Either the set is not there, or the time of an element that was there was over
+            // between its adding and its deleting. It is gone then, and the second time differs.
+            Err(NetlinkError::Refused(libc::ENOENT)) => self.batch_once(steps, set, elements),
+            other => other,
+        }
+    }
+
+    fn batch_once(&mut self, steps: &[u8], set: &str, elements: &[Element]) -> Result<(), NetlinkError> {
         let (mut request, mut answer) = ([0; BATCH_BYTES], [0; ANSWER_BYTES]);
         let messages = u32::try_from(steps.len() + 2).unwrap_or(u32::MAX);
         let window = self.socket.window(messages);

@@ -182,7 +182,7 @@ impl Firewall for NftablesFirewall {
             }
             FirewallCommand::Close { source, ports, .. } if !ports.is_empty() => {
                 let set = script::grants(Family::of_source(*source)?);
-                elements.extend(ports.iter().map(|&port| member(*source, port, None)));
+                elements.extend(ports.iter().map(|&port| member(*source, port, Some(1000))));
                 self.table.delete(set, &elements)
             }
             FirewallCommand::Open { .. } | FirewallCommand::Close { .. } => Ok(()),

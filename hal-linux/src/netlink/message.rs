@@ -221,7 +221,7 @@ mod tests {
         encoder.message(HEADER, write);
         encoder.message(Header { sequence: 8, ..HEADER }, |_| {});
         let octets = encoder.finish().unwrap();
-        let messages: std::vec::Vec<_> = Messages(octets).collect();
+        let messages: Vec<_> = Messages(octets).collect();
         assert_eq!(messages.len(), 2);
         let first = messages[0];
         assert_eq!((first.kind, first.flags, first.sequence), (0x0609, 0x005, 7));
