@@ -21,7 +21,7 @@ const HEADER_BYTES: usize = 20;
 const CRC_AT: usize = 16;
 
 /// Octets of the largest store: a test makes the largest site there can be.
-pub const STORE_BYTES_MAX: usize = 64 * 1024;
+pub const STORE_BYTES_MAX: usize = 96 * 1024;
 
 const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
 

@@ -38,8 +38,8 @@ pub const INTERFACES_MAX: usize = 8;
 /// Octets of an interface name: Linux `IFNAMSIZ` less the terminating zero.
 pub const INTERFACE_NAME_BYTES_MAX: usize = 15;
 
-/// Guard ranges over all doors.
-pub const GUARD_RANGES_MAX: usize = 512;
+/// Guard ranges over all doors: two around each knock of a site with many doors.
+pub const GUARD_RANGES_MAX: usize = 2048;
 
 /// Distinct ranges (knocks and guards of all protocols, merged) the kernel filter may be made of,
 /// so that the program stays far below the kernel's 4,096 instructions (`BPF_MAXINSNS`).

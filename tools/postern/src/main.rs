@@ -1,2 +1,7 @@
-//! placeholder
-fn main() {}
+//! `postern`: see [`postern::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    postern::cli::main()
+}

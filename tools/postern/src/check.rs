@@ -1,0 +1,191 @@
+//! The linter: what is wrong with a site although it can be read.
+
+use postern_core::knock::{Protocol, Step};
+use postern_core::limits::CAPTURE_RANGES_MAX;
+use serde::Serialize;
+
+use crate::compile::{CompileError, compile};
+use crate::finding::{Finding, Severity, place_of};
+use crate::guards;
+use crate::probability::{one_scan, words};
+use crate::site::{DoorFile, SequenceFile, SiteFile, read};
+
+mod doors;
+mod knocks;
+
+/// Above this chance of one scan a sequence is refused.
+const SCAN_ERROR: f64 = 1e-6;
+/// Above this it is warned of.
+const SCAN_WARNING: f64 = 1e-9;
+
+/// What one scan of everything is worth against a door.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScanOdds {
+    /// The door.
+    pub door: String,
+    /// Probability that one random full scan opens it, at the worst pace.
+    pub probability: f64,
+    /// The same for people.
+    pub words: String,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Default)]
+pub struct Checked {
+    /// The file, when it can be compiled.
+    pub site: Option<SiteFile>,
+    /// Findings in the order of the file.
+    pub findings: Vec<Finding>,
+    /// Odds of every door with a sequence.
+    pub odds: Vec<ScanOdds>,
+}
+
+impl Checked {
+    /// Whether it must not be compiled.
+    pub fn is_refused(&self) -> bool {
+        self.count(Severity::Error) > 0
+    }
+
+    /// Findings of one severity.
+    pub fn count(&self, severity: Severity) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == severity).count()
+    }
+}
+
+/// Checks the text of a site file.
+pub fn check(text: &str) -> Checked {
+    let (site, findings) = read(text);
+    let Some(site) = site else { return Checked { site: None, findings, odds: Vec::new() } };
+    let mut linter = Linter { text, findings };
+    linter.compiles(&site);
+    let odds = linter.sequences(&site);
+    doors::check(&mut linter, &site);
+    let mut findings = linter.findings;
+    findings.sort_by_key(|finding| (finding.line, finding.column));
+    Checked { site: Some(site), findings, odds }
+}
+
+/// Collects findings.
+struct Linter<'t> {
+    text: &'t str,
+    findings: Vec<Finding>,
+}
+
+impl Linter<'_> {
+    /// Adds a finding about a door; one that the door allows becomes a note.
+    fn about(
+        &mut self,
+        door: &DoorFile,
+        offset: usize,
+        severity: Severity,
+        code: &'static str,
+        message: String,
+        suggestion: &str,
+    ) {
+        let allowed = door.allows(code);
+        let (line, column) = place_of(self.text, offset);
+        let (severity, suggestion) = match (allowed, severity) {
+            (true, _) => (Severity::Note, "allowed by this door's `allow`".to_owned()),
+            (false, Severity::Error) => {
+                (severity, format!("{suggestion}; or accept it with `allow = [\"{code}\"]`"))
+            }
+            (false, _) => (severity, suggestion.to_owned()),
+        };
+        self.findings.push(Finding { line, column, severity, code, message, suggestion });
+    }
+
+    fn compiles(&mut self, site: &SiteFile) {
+        if let Err(error) = compile(site) {
+            let offset = if let CompileError::NoSuchInterface { offset, .. } = error { offset } else { 0 };
+            let (line, column) = if offset > 0 { place_of(self.text, offset) } else { (0, 0) };
+            let suggestion = "change the site accordingly".to_owned();
+            let (severity, message) = (Severity::Error, error.to_string());
+            self.findings.push(Finding { line, column, severity, code: "compile", message, suggestion });
+        }
+        let ranges = capture_ranges(site);
+        if ranges > CAPTURE_RANGES_MAX {
+            let message = format!(
+                "{ranges} separate port ranges are more than the kernel filter's {CAPTURE_RANGES_MAX}"
+            );
+            let suggestion = "use knocks that lie closer together, or wider guards that merge".to_owned();
+            let severity = Severity::Error;
+            self.findings.push(Finding {
+                line: 0,
+                column: 0,
+                severity,
+                code: "filter-size",
+                message,
+                suggestion,
+            });
+        }
+    }
+
+    fn sequences(&mut self, site: &SiteFile) -> Vec<ScanOdds> {
+        let ranges = guards::choose(site);
+        let mut odds = Vec::new();
+        for door in &site.doors {
+            if let Some(sequence) = &door.sequence {
+                knocks::check(self, site, door, sequence);
+                odds.push(self.scan(door, sequence, &ranges));
+            }
+            if let Some(sequence) = &door.close_sequence {
+                knocks::check_protected(self, site, door, sequence);
+            }
+        }
+        odds
+    }
+
+    fn scan(
+        &mut self,
+        door: &DoorFile,
+        sequence: &SequenceFile,
+        ranges: &[postern_core::rule::GuardRange],
+    ) -> ScanOdds {
+        // Echo requests are not part of a port scan; counting them as if they were is on the safe
+        // side for guards, and a knock that scans never send is no help to them.
+        let reachable = sequence.steps.iter().filter(|step| step.value.protocol != Protocol::Icmp).count();
+        let guarded: Vec<_> =
+            ranges.iter().copied().filter(|range| range.protocol != Protocol::Icmp).collect();
+        let knocks = u32::try_from(reachable).unwrap_or(u32::MAX);
+        let probability = if reachable < sequence.steps.len() {
+            // A scan alone cannot complete it; with the lengths known it still takes the ports.
+            one_scan(knocks.max(1), guards::count(&guarded)) / 1400.0
+        } else {
+            one_scan(knocks, guards::count(&guarded))
+        };
+        let odds = ScanOdds { door: door.name.value.clone(), probability, words: words(probability) };
+        if probability > SCAN_WARNING {
+            let severity = if probability > SCAN_ERROR { Severity::Error } else { Severity::Warning };
+            let message = format!(
+                "one random scan of all ports opens door `{}` with a chance of {}",
+                odds.door, odds.words
+            );
+            let suggestion = "use four knocks or more, of both protocols, and do not narrow the guards";
+            self.about(door, sequence.offset, severity, "scan-probability", message, suggestion);
+        }
+        odds
+    }
+}
+
+/// Ranges the kernel filter is made of: knocks and guards of one protocol that touch are one.
+fn capture_ranges(site: &SiteFile) -> usize {
+    let mut spans: Vec<(Protocol, u16, u16)> =
+        guards::choose(site).iter().map(|guard| (guard.protocol, guard.first, guard.last)).collect();
+    let sequences = site.doors.iter().flat_map(|door| [&door.sequence, &door.close_sequence]);
+    spans.extend(
+        sequences
+            .flatten()
+            .flat_map(SequenceFile::knocks)
+            .map(|Step { protocol, value }| (protocol, value, value)),
+    );
+    spans.sort();
+    let mut count = 0;
+    let mut end: Option<(Protocol, u32)> = None;
+    for (protocol, first, last) in spans {
+        let joins = end.is_some_and(|(before, reach)| before == protocol && u32::from(first) <= reach + 1);
+        count += usize::from(!joins);
+        let reach = end.filter(|_| joins).map_or(0, |(_, reach)| reach).max(u32::from(last));
+        end = Some((protocol, reach));
+    }
+    count
+}

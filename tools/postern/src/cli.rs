@@ -1,0 +1,394 @@
+//! The command line of `postern`.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use serde_json::json;
+
+use crate::check::{Checked, check};
+use crate::compile;
+use crate::finding::{Severity, render};
+use crate::knock::{self, Family, Outcome, Plan};
+use crate::{import, sequence, show};
+
+/// Exit codes; the same for all commands.
+mod code {
+    pub(super) const OK: u8 = 0;
+    pub(super) const FAILED: u8 = 1;
+    pub(super) const INVALID_CONFIG: u8 = 3;
+    pub(super) const UNREACHABLE: u8 = 4;
+}
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 ok, 1 failed, 2 usage, 3 invalid config, 4 unreachable
+
+Examples:
+  postern check site.toml
+  postern compile site.toml -o /dev/mmcblk0p5
+  postern import /etc/knockd.conf -o site.toml
+  postern knock gateway.example tcp/7351 udp/24011 icmp/83 tcp/1490 --probe tcp/22
+  postern knock gateway.example --site site.toml --door ssh --probe tcp/22";
+
+/// Checks and compiles site files, imports existing set-ups, and knocks.
+#[derive(Debug, Parser)]
+#[command(name = "postern", version, after_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Say what is wrong with a site file, and how likely a scan opens each door
+    Check(CheckArgs),
+    /// Make a config store of a site file
+    Compile(CompileArgs),
+    /// Show what a config store holds
+    Show {
+        /// The store: a file or a partition
+        store: PathBuf,
+    },
+    /// Make a site file of a knockd.conf
+    Import(import::Args),
+    /// Send a sequence and find out whether the door opened
+    Knock(KnockArgs),
+    /// Print a random sequence that passes the check
+    NewSequence {
+        /// How many knocks
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(3..=16))]
+        knocks: u8,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory
+    Man {
+        /// Where to
+        directory: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// The site file
+    site: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct CompileArgs {
+    /// The site file
+    site: PathBuf,
+    /// The store to write: a file, or a partition
+    #[arg(short, long)]
+    output: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct KnockArgs {
+    /// Name or address of the gateway
+    host: String,
+    /// Knocks in order: tcp/PORT, udp/PORT, icmp/OCTETS
+    #[arg(required_unless_present = "site", conflicts_with = "site")]
+    steps: Vec<String>,
+    /// Take the sequence from this site file
+    #[arg(long, requires = "door")]
+    site: Option<PathBuf>,
+    /// Door of the site file
+    #[arg(long, requires = "site")]
+    door: Option<String>,
+    /// Pause between two knocks, in milliseconds
+    #[arg(long, default_value_t = 200, value_name = "MS")]
+    delay: u64,
+    /// Send the sequence again so often while the door stays shut (needs --probe)
+    #[arg(long, default_value_t = 0, requires = "probe", value_parser = clap::value_parser!(u32).range(0..=20))]
+    retry: u32,
+    /// Try this port, and exit with 0 only if it opened
+    #[arg(long, value_name = "tcp/PORT")]
+    probe: Option<String>,
+    /// How long one try of the port takes, in milliseconds
+    #[arg(long, default_value_t = 1000, value_name = "MS")]
+    timeout: u64,
+    /// IPv4 only
+    #[arg(short = '4', conflicts_with = "v6")]
+    v4: bool,
+    /// IPv6 only
+    #[arg(short = '6')]
+    v6: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the tool.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Check(args) => run_check(&args),
+        Command::Compile(args) => run_compile(&args),
+        Command::Show { store } => run_show(&store),
+        Command::Import(args) => Ok(import::run(&args)),
+        Command::Knock(args) => run_knock(&args),
+        Command::NewSequence { knocks } => run_new_sequence(usize::from(knocks)),
+        Command::Completions { shell } => run_completions(shell),
+        Command::Man { directory } => run_man(&directory),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "postern: {error:#}");
+            ExitCode::from(code::FAILED)
+        }
+    }
+}
+
+/// A reader that closed its end is no reason for a panic.
+fn print(text: &str) -> Result<()> {
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn json_of(path: &Path, checked: &Checked) -> serde_json::Value {
+    json!({
+        "schema": 1,
+        "site": path.display().to_string(),
+        "ok": !checked.is_refused(),
+        "errors": checked.count(Severity::Error),
+        "warnings": checked.count(Severity::Warning),
+        "findings": checked.findings,
+        "scan_odds": checked.odds,
+    })
+}
+
+fn findings_text(path: &Path, text: &str, checked: &Checked) -> String {
+    let path = path.display().to_string();
+    checked.findings.iter().map(|finding| render(&path, text, finding)).collect()
+}
+
+fn run_check(args: &CheckArgs) -> Result<u8> {
+    let text = read_text(&args.site)?;
+    let checked = check(&text);
+    if args.json {
+        print(&format!("{:#}\n", json_of(&args.site, &checked)))?;
+    } else {
+        let mut out = findings_text(&args.site, &text, &checked);
+        for odds in &checked.odds {
+            out.push_str(&format!(
+                "door {}: one random scan of all ports opens it with {}\n",
+                odds.door, odds.words
+            ));
+        }
+        out.push_str(&format!(
+            "{}: {} errors, {} warnings\n",
+            args.site.display(),
+            checked.count(Severity::Error),
+            checked.count(Severity::Warning)
+        ));
+        print(&out)?;
+    }
+    Ok(if checked.is_refused() { code::INVALID_CONFIG } else { code::OK })
+}
+
+fn run_compile(args: &CompileArgs) -> Result<u8> {
+    let text = read_text(&args.site)?;
+    let checked = check(&text);
+    if !args.json {
+        let _ = write!(std::io::stderr(), "{}", findings_text(&args.site, &text, &checked));
+    }
+    let site = checked.site.as_ref().filter(|_| !checked.is_refused());
+    let compiled = site.and_then(|site| compile::compile(site).ok());
+    let Some(compiled) = compiled else {
+        if args.json {
+            print(&format!("{:#}\n", json_of(&args.site, &checked)))?;
+        }
+        let _ = writeln!(
+            std::io::stderr(),
+            "postern: {} is not compiled; mend the errors first",
+            args.site.display()
+        );
+        return Ok(code::INVALID_CONFIG);
+    };
+    let store = compile::store(&compiled);
+    write_store(&args.output, &store).with_context(|| format!("cannot write {}", args.output.display()))?;
+    if args.json {
+        let mut object = json_of(&args.site, &checked);
+        object["store"] = json!({ "path": args.output.display().to_string(), "bytes": store.len() });
+        print(&format!("{object:#}\n"))?;
+    } else if std::io::stdout().is_terminal() {
+        print(&format!(
+            "{}: {} octets, {} doors\n",
+            args.output.display(),
+            store.len(),
+            compiled.doors.len()
+        ))?;
+    }
+    Ok(code::OK)
+}
+
+/// A file is replaced whole or not at all; a partition or device is written in place.
+fn write_store(path: &Path, store: &[u8]) -> std::io::Result<()> {
+    let in_place = path.metadata().is_ok_and(|metadata| !metadata.is_file());
+    if in_place {
+        let mut device = std::fs::File::options().write(true).open(path)?;
+        device.write_all(store)?;
+        return device.sync_all();
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let fresh = path.with_file_name(name);
+    let mut file = std::fs::File::create(&fresh)?;
+    file.write_all(store)?;
+    file.sync_all()?;
+    drop(file);
+    std::fs::rename(&fresh, path).inspect_err(|_| {
+        let _ = std::fs::remove_file(&fresh);
+    })
+}
+
+fn run_show(path: &Path) -> Result<u8> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let site = match postern_config::decode(&bytes) {
+        Ok(site) => Box::new(site),
+        Err(error) => {
+            let _ =
+                writeln!(std::io::stderr(), "postern: {} holds no configuration: {error}", path.display());
+            return Ok(code::INVALID_CONFIG);
+        }
+    };
+    let rules = site.rules().map_err(|error| anyhow::anyhow!("the engine refuses it: {error:?}"))?;
+    print(&show::text(&site, &rules))?;
+    Ok(code::OK)
+}
+
+fn run_knock(args: &KnockArgs) -> Result<u8> {
+    let steps = knock_steps(args)?;
+    let probe = match args
+        .probe
+        .as_deref()
+        .map(|text| (text, text.strip_prefix("tcp/").and_then(|port| port.parse().ok())))
+    {
+        None => None,
+        Some((_, Some(port))) => Some(port),
+        Some((text, None)) => anyhow::bail!("{text:?} is no TCP port: write --probe tcp/22"),
+    };
+    let family = match (args.v4, args.v6) {
+        (true, _) => Family::V4,
+        (_, true) => Family::V6,
+        _ => Family::Any,
+    };
+    let address = match knock::resolve(&args.host, family) {
+        Ok(address) => address,
+        Err(error) => return unreachable(args, &format!("{error:#}")),
+    };
+    let (delay, timeout) = (Duration::from_millis(args.delay), Duration::from_millis(args.timeout.max(1)));
+    let plan = Plan { address, steps, delay, retries: args.retry, probe, timeout };
+    let quiet = args.json || !std::io::stderr().is_terminal();
+    let mut say = |text: &str| {
+        if !quiet {
+            let _ = writeln!(std::io::stderr(), "{text}");
+        }
+    };
+    match knock::knock(&plan, &mut say) {
+        Ok(outcome) => report(args, outcome),
+        Err(error) => unreachable(args, &format!("{error:#}")),
+    }
+}
+
+fn unreachable(args: &KnockArgs, message: &str) -> Result<u8> {
+    if args.json {
+        print(&format!(
+            "{:#}\n",
+            json!({ "schema": 1, "host": args.host, "outcome": "unreachable", "message": message })
+        ))?;
+    } else {
+        let _ = writeln!(std::io::stderr(), "postern: {message}");
+    }
+    Ok(code::UNREACHABLE)
+}
+
+fn report(args: &KnockArgs, outcome: Outcome) -> Result<u8> {
+    let (word, code, text) = match outcome {
+        Outcome::Sent => ("sent", code::OK, "sent; add --probe tcp/PORT to find out whether the door opened"),
+        Outcome::Opened => ("opened", code::OK, "the door is open"),
+        Outcome::WasOpen => ("was-open", code::OK, "the port was open before the first knock"),
+        Outcome::Refused => (
+            "refused",
+            code::FAILED,
+            "the port answers with a refusal: the gate lets you through, and nothing listens there",
+        ),
+        Outcome::StillShut => (
+            "still-shut",
+            code::FAILED,
+            "the port is still shut. Check the sequence and its order; try a longer --delay on a bad link; \
+             some networks swallow SYNs or UDP: ask for a sequence of the other kind; after touching a port \
+             next to a knock wait for the sequence's time",
+        ),
+    };
+    if args.json {
+        print(&format!("{:#}\n", json!({ "schema": 1, "host": args.host, "outcome": word })))?;
+    } else {
+        let _ = writeln!(std::io::stderr(), "{}: {text}", args.host);
+    }
+    Ok(code)
+}
+
+fn knock_steps(args: &KnockArgs) -> Result<Vec<postern_core::Step>> {
+    let (Some(path), Some(name)) = (&args.site, &args.door) else {
+        return args
+            .steps
+            .iter()
+            .map(|text| crate::site::step(text).map_err(|error| anyhow::anyhow!("{text:?}: {error}")))
+            .collect();
+    };
+    let checked = check(&read_text(path)?);
+    let site = checked.site.with_context(|| format!("{} has errors: see `postern check`", path.display()))?;
+    let door = site.doors.iter().find(|door| door.name.value == *name);
+    let door = door.with_context(|| format!("{} has no door {name:?}", path.display()))?;
+    let sequence = door.sequence.as_ref().with_context(|| format!("door {name:?} has no sequence"))?;
+    Ok(sequence.knocks())
+}
+
+fn run_new_sequence(knocks: usize) -> Result<u8> {
+    let steps = sequence::random(knocks).context("no random numbers")?;
+    let list: Vec<String> = steps.iter().map(|step| format!("\"{step}\"")).collect();
+    print(&format!("sequence = [{}]\n", list.join(", ")))?;
+    Ok(code::OK)
+}
+
+fn run_completions(shell: clap_complete::Shell) -> Result<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "postern", &mut script);
+    print(&String::from_utf8_lossy(&script))?;
+    Ok(code::OK)
+}
+
+fn run_man(directory: &Path) -> Result<u8> {
+    std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    clap_mangen::generate_to(Cli::command(), directory)
+        .with_context(|| format!("cannot write into {}", directory.display()))?;
+    Ok(code::OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,178 @@
+//! Site file to config store.
+
+use postern_config::site::{StoredDoor, StoredGuard, StoredSequence, StoredStep};
+use postern_config::{STORE_BYTES_MAX, Site, encode};
+use postern_core::knock::{FlagCondition, Step};
+use postern_core::limits::{DOORS_MAX, SEQUENCES_MAX};
+use postern_core::rule::RuleError;
+
+use crate::guards;
+use crate::site::{DoorFile, SequenceFile, SiteFile};
+
+/// Why a site that was read could not be compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CompileError {
+    /// More doors than [`DOORS_MAX`].
+    TooManyDoors,
+    /// More sequences than [`SEQUENCES_MAX`].
+    TooManySequences,
+    /// An interface of a door is not one of the gateway's.
+    NoSuchInterface {
+        /// Octet of the file.
+        offset: usize,
+        /// The name.
+        name: String,
+    },
+    /// The engine would refuse it.
+    Rules(RuleError),
+}
+
+/// The site as it is stored, proved to be one the engine accepts.
+///
+/// # Errors
+/// [`CompileError`].
+pub fn compile(file: &SiteFile) -> Result<Box<Site>, CompileError> {
+    let mut site = Box::<Site>::default();
+    site.name = file.name.value.as_str().try_into().unwrap_or_default();
+    site.backend = file.backend;
+    site.interfaces = names(&file.interfaces);
+    site.exempt_interfaces = names(&file.exempt_interfaces);
+    for (index, door) in (0..).zip(&file.doors) {
+        site.doors.push(stored_door(file, door)?).map_err(|_| CompileError::TooManyDoors)?;
+        for (sequence, closes) in [(&door.sequence, false), (&door.close_sequence, true)] {
+            if let Some(sequence) = sequence {
+                let stored = stored_sequence(door, sequence, index, closes);
+                site.sequences.push(stored).map_err(|_| CompileError::TooManySequences)?;
+            }
+        }
+    }
+    for guard in guards::choose(file) {
+        let first: StoredStep = Step { protocol: guard.protocol, value: guard.first }.into();
+        // `choose` keeps to the limit.
+        let _ = site.guards.push(StoredGuard { first, last: guard.last });
+    }
+    site.rules().map_err(CompileError::Rules)?;
+    Ok(site)
+}
+
+/// The store of a site.
+pub fn store(site: &Site) -> Vec<u8> {
+    let mut buffer = vec![0; STORE_BYTES_MAX];
+    // A test of the format proves that the largest site fits.
+    encode(site, &mut buffer).map(<[u8]>::to_vec).unwrap_or_default()
+}
+
+fn names<const N: usize>(
+    names: &[crate::site::At<String>],
+) -> heapless::Vec<postern_config::site::InterfaceName, N> {
+    names.iter().filter_map(|name| name.value.as_str().try_into().ok()).take(N).collect()
+}
+
+fn stored_door(file: &SiteFile, door: &DoorFile) -> Result<StoredDoor, CompileError> {
+    let mut interfaces = 0_u8;
+    for name in &door.interfaces {
+        let position = file.interfaces.iter().position(|known| known.value == name.value);
+        let missing = || CompileError::NoSuchInterface { offset: name.offset, name: name.value.clone() };
+        interfaces |= 1 << position.ok_or_else(missing)?;
+    }
+    Ok(StoredDoor {
+        name: door.name.value.as_str().try_into().unwrap_or_default(),
+        ports: door.ports.iter().map(|port| port.value.into()).take(8).collect(),
+        open_for_secs: door.open_for_secs.value,
+        target: door.target,
+        interfaces: if door.interfaces.is_empty() { u8::MAX } else { interfaces },
+    })
+}
+
+fn stored_sequence(door: &DoorFile, sequence: &SequenceFile, index: u16, closes: bool) -> StoredSequence {
+    let FlagCondition { mask, value } = door.flags;
+    StoredSequence {
+        door: index,
+        closes,
+        steps: sequence.steps.iter().map(|step| step.value.into()).collect(),
+        within_millis: door.within_millis.value,
+        reorder_millis: door.reorder_millis.value,
+        flags_mask: mask.bits(),
+        flags_value: value.bits(),
+    }
+}
+
+impl std::fmt::Display for CompileError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            CompileError::TooManyDoors => write!(f, "a site has {DOORS_MAX} doors at most"),
+            CompileError::TooManySequences => write!(f, "a site has {SEQUENCES_MAX} sequences at most"),
+            CompileError::NoSuchInterface { name, .. } => {
+                write!(f, "{name:?} is not one of the gateway's interfaces")
+            }
+            CompileError::Rules(error) => f.write_str(&rule_words(*error)),
+        }
+    }
+}
+
+fn rule_words(error: RuleError) -> String {
+    match error {
+        RuleError::TooManyPorts => "more protected ports than the firewall adapter takes".into(),
+        RuleError::TooManyFlagConditions => "more different `tcp_flags` than the kernel filter takes".into(),
+        RuleError::DuplicateName(door) => format!("door {} has the name of another door", door.0 + 1),
+        RuleError::BadReorder(_) => "`reorder` must be shorter than `within`".into(),
+        RuleError::ReorderNeedsDistinctSteps(_) => {
+            "a sequence with `reorder` needs distinct knocks, eight at most".into()
+        }
+        RuleError::StepSharedTooOften(step) => format!("the knock {step} stands in too many sequences"),
+        RuleError::BadFlags(_) => "`tcp_flags` can be met by no segment".into(),
+        other => format!("the engine refuses it: {other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site::read;
+
+    const TEXT: &str = r#"
+schema = 1
+[gateway]
+name = "g"
+interfaces = ["eth0", "wwan0"]
+[firewall]
+backend = "nftables"
+exempt_interfaces = ["br-lan"]
+[[door]]
+name = "ssh"
+ports = ["tcp/22"]
+open_for = "30s"
+sequence = ["tcp/7351", "udp/24011", "icmp/83", "tcp/1490"]
+close_sequence = ["tcp/1490", "tcp/7351", "udp/24011"]
+within = "5s"
+tcp_flags = "syn"
+target = "203.0.113.7"
+interfaces = ["wwan0"]
+"#;
+
+    #[test]
+    fn everything_arrives_in_the_rules() {
+        let site = compile(&read(TEXT).0.unwrap()).unwrap();
+        let again = postern_config::decode(&store(&site)).unwrap();
+        assert_eq!(again, *site);
+        let rules = again.rules().unwrap();
+        assert_eq!(rules.doors()[0].interfaces.0, 0b10);
+        assert_eq!(rules.doors()[0].target, Some([203, 0, 113, 7].into()));
+        assert_eq!(rules.sequences().len(), 2);
+        assert_eq!(rules.sequences()[0].within.millis(), 5000);
+        assert_eq!(rules.sequences()[0].flags.mask, postern_core::TcpFlags::SYN);
+        assert_eq!(rules.sequences()[1].purpose, postern_core::rule::Purpose::Close);
+        assert!(guards::count(rules.guards()) > 1000);
+        assert_eq!(again.exempt_interfaces[0], "br-lan");
+    }
+
+    #[test]
+    fn an_interface_that_is_not_the_gateways_is_found() {
+        let text = TEXT.replace("interfaces = [\"wwan0\"]", "interfaces = [\"wwan1\"]");
+        let error = compile(&read(&text).0.unwrap()).unwrap_err();
+        assert!(
+            matches!(error, CompileError::NoSuchInterface { ref name, .. } if name == "wwan1"),
+            "{error}"
+        );
+    }
+}

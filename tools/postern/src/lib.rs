@@ -1,0 +1,16 @@
+//! The host tool of Postern: checks and compiles site files, imports existing set-ups, knocks.
+//!
+//! The binary is a thin layer over this library, so that tests can use every part of it.
+
+pub mod check;
+pub mod cli;
+pub mod compile;
+pub mod finding;
+pub mod guards;
+pub mod import;
+pub mod knock;
+pub mod probability;
+pub mod sequence;
+pub mod services;
+pub mod show;
+pub mod site;
