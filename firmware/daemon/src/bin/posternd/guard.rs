@@ -46,7 +46,7 @@ impl Guard {
         let waiter = Waiter::new().map_err(|error| format!("cannot take signals: {error}"))?;
         let mut clock = BootClock::new();
         let now = clock.now();
-        let mut gate = Gate::new(&site);
+        let mut gate = Gate::new(&site)?;
         gate.install(&rules)?;
         let capture = open_capture(&site, &rules, now)?;
         identity.interfaces = interface_names(&site);

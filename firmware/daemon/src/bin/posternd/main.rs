@@ -79,7 +79,7 @@ fn check(options: &Options) -> Result<(), Failure> {
 
 fn uninstall(options: &Options) -> Result<(), Failure> {
     let loaded = store::load(&options.store)?;
-    Gate::new(&loaded.site).remove().map_err(Failure::Other)
+    Gate::new(&loaded.site).and_then(|mut gate| gate.remove()).map_err(Failure::Other)
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
