@@ -108,7 +108,7 @@ pub struct MatcherCounters {
 }
 
 /// The tables.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Matcher<const UNITS: usize> {
     key: HashKey,
     first: RecentSet<FIRST_BUCKETS, FIRST_WORDS, UNITS>,
@@ -315,5 +315,7 @@ fn is_meant(rules: &RuleSet, sequence: &Sequence, knock: &Knock) -> bool {
     flags_fit && door_fits
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

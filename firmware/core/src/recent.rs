@@ -42,7 +42,7 @@ struct Slot {
 const EMPTY: Slot = Slot { key: 0, at: Instant::BOOT };
 
 /// The set. `BUCKETS` and `WORDS` (of 64 bits, per slice) are counts per unit, there are `UNITS`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RecentSet<const BUCKETS: usize, const WORDS: usize, const UNITS: usize> {
     exact: [[[Slot; WAYS]; BUCKETS]; UNITS],
     slices: [[[u64; WORDS]; UNITS]; SLICES],

@@ -106,7 +106,7 @@ fn arrival_index(done: u8) -> Option<usize> {
 }
 
 /// The table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct AttemptTable<const UNITS: usize> {
     buckets: [[[Attempt; WAYS]; BUCKETS]; UNITS],
 }

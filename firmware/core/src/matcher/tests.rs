@@ -7,11 +7,11 @@ use super::*;
 use crate::knock::{FlagCondition, InterfaceIndex, InterfaceSet, ServicePort, Step, TcpFlags};
 use crate::rule::{Door, DoorId, GuardRange, Name, Purpose, RuleSetBuilder};
 
-const WITHIN: Duration = Duration::from_secs(10);
-const A: u8 = 1;
+pub(super) const WITHIN: Duration = Duration::from_secs(10);
+pub(super) const A: u8 = 1;
 const B: u8 = 2;
 
-fn sequence(steps: &[Step], reorder: u64) -> Sequence {
+pub(super) fn sequence(steps: &[Step], reorder: u64) -> Sequence {
     Sequence {
         door: DoorId(0),
         purpose: Purpose::Open,
@@ -22,7 +22,7 @@ fn sequence(steps: &[Step], reorder: u64) -> Sequence {
     }
 }
 
-fn rules(sequences: &[Sequence]) -> RuleSet {
+pub(super) fn rules(sequences: &[Sequence]) -> RuleSet {
     let mut builder = RuleSetBuilder::new();
     let door = Door {
         name: Name::try_from("ssh").unwrap(),
@@ -43,11 +43,11 @@ fn ports(ports: &[u16]) -> Vec<Step> {
     ports.iter().map(|&port| Step::tcp(port)).collect()
 }
 
-fn matcher() -> Box<Matcher<1>> {
+pub(super) fn matcher() -> Box<Matcher<1>> {
     Box::new(Matcher::new(HashKey::new([9; 16]), WITHIN))
 }
 
-fn knock(source: u8, step: Step) -> Knock {
+pub(super) fn knock(source: u8, step: Step) -> Knock {
     let source = IpAddr::from([192, 0, 2, source]);
     Knock { source, target: source, step, flags: TcpFlags::SYN, interface: InterfaceIndex(0) }
 }
