@@ -14,6 +14,7 @@
 //! | opening and closing doors together | `door` |
 //! | what differs from knockd | [`differences`] |
 //! | the site file | `render` |
+//! | what `postern check` will say | `lint` |
 
 use std::fs::File;
 use std::io::{Read, Write, stderr, stdout};
@@ -28,6 +29,7 @@ mod command;
 mod conf;
 pub mod differences;
 mod door;
+mod lint;
 mod meaning;
 mod one_time;
 mod render;
@@ -66,6 +68,7 @@ pub fn import_knockd(text: &str, base_dir: &Path) -> Imported {
     findings.append(&mut doors.findings);
     findings.extend(differences::of(&conf.options, &doors));
     let site_toml = render::site(&conf.options, &doors, &mut findings);
+    let site_toml = lint::allowances(&site_toml, &doors.doors, &mut findings);
     // Stable: findings of one place stay in the order they were made. What is about the whole
     // file comes last.
     findings.sort_by_key(|finding| (finding.line == 0, finding.line, finding.column));

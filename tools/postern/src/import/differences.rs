@@ -20,7 +20,7 @@ pub struct Difference {
 }
 
 /// Differences that hold for every imported door.
-pub const ALWAYS: [Difference; 11] = [
+pub const ALWAYS: [Difference; 10] = [
     Difference {
         code: "wrong-port",
         message: "a wrong port between the knocks does not end an attempt, as it does in knockd",
@@ -76,12 +76,6 @@ pub const ALWAYS: [Difference; 11] = [
         message: "no command is run: what the commands open was read from their text, and the rest of them is gone",
         suggestion: "Let what else should happen follow from the audit line of each opening.",
     },
-    Difference {
-        code: "scan-check",
-        message: "`postern check` refuses sequences a port scan opens (rising, falling or short ones), which knockd \
-                  takes; its own sample is one",
-        suggestion: "Run `postern check` on the site file and choose new sequences where it says so.",
-    },
 ];
 
 /// Knocks are taken on every address of the machine.
@@ -118,6 +112,13 @@ pub const OPENING_SYN_ONLY: Difference = Difference {
     code: "opening-syn-only",
     message: "without TCPFlags knockd takes any TCP segment for a knock; Postern the opening SYN only",
     suggestion: "The stock knock client sends just that. For other clients set `tcp_flags` on the door.",
+};
+
+/// The sequence is one a scan may open.
+pub const SCAN_CHECK: Difference = Difference {
+    code: "scan-check",
+    message: "knockd takes this sequence, `postern check` refuses it",
+    suggestion: "Choose another one (`postern new-sequence`), or uncomment `allow` in the site file to keep it.",
 };
 
 /// The time of a door is not bounded in knockd.conf.
@@ -178,6 +179,7 @@ mod tests {
             OPENING_SYN_ONLY,
             DOOR_BOUNDED,
             ONE_TIME,
+            SCAN_CHECK,
         ];
         for difference in ALWAYS.iter().chain(&others) {
             let heading = format!("\n## {}\n", difference.code);
