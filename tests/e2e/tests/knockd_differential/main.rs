@@ -186,11 +186,17 @@ fn times() {
         let now_ms = wall_ms().unwrap();
         std::thread::sleep(Duration::from_millis((1000 + phase_ms - now_ms % 1000) % 1000));
         let mut sent = Vec::new();
+        let mut clear = true;
         for (position, payload) in steps.into_iter().enumerate() {
             if position > 0 {
                 std::thread::sleep(Duration::from_millis(length_ms / 2));
             }
             sent.push(stage.send(&Planned { source, target: local[0], payload }).unwrap());
+            // When a full second passed while it was sent, its second in knockd's capture is not known.
+            clear &= sent.last().is_some_and(|packet| packet.at_ms / 1000 == wall_ms().unwrap() / 1000);
+        }
+        if !clear {
+            sent.clear();
         }
         traces.push(sent);
         stage.poison(source, &local).unwrap();
@@ -202,9 +208,8 @@ fn times() {
     let world = World { doors: &doors, local: &local, guarded: &guarded };
     let mut tally = Tally::default();
     for (number, trace) in traces.iter().enumerate() {
-        // A packet this near a full second may carry another one in knockd's capture.
-        if trace.iter().any(|packet| (packet.at_ms + 20) % 1000 < 40) {
-            println!("trace {number} came too near a full second on this busy machine");
+        if trace.is_empty() {
+            println!("trace {number} was sent over a full second on this busy machine");
             continue;
         }
         let postern = stage.postern_opened(&mut engine, &doors, trace);
