@@ -144,7 +144,8 @@ fn known_match(name: &Word, arguments: &Arguments<'_>) -> Result<(), Finding> {
         return Ok(());
     }
     let message = format!("match `{}` is a condition a door cannot have", shown(&name.text));
-    let suggestion = "A door opens ports for the knocker's address and a time; if that is enough, leave the match out.";
+    let suggestion =
+        "A door opens ports for the knocker's address and a time; if that is enough, leave the match out.";
     Err(arguments.refuse(name, "match", message, suggestion))
 }
 
