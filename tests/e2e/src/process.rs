@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -104,14 +104,14 @@ pub fn holds(line: &str, words: &str) -> bool {
 pub struct Lines(Arc<Mutex<Vec<String>>>);
 
 impl Lines {
-    fn follow(&self, stream: impl Read + Send + 'static) {
+    fn follow(&self, stream: impl Read + Send + 'static) -> JoinHandle<()> {
         let lines = self.clone();
         thread::spawn(move || {
             for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line).into_owned();
                 lines.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             }
-        });
+        })
     }
 
     /// Everything so far.
@@ -138,6 +138,7 @@ pub struct Background {
     ended: Option<ExitStatus>,
     stdout: Lines,
     stderr: Lines,
+    followers: Vec<JoinHandle<()>>,
 }
 
 impl Background {
@@ -153,13 +154,12 @@ impl Background {
             .spawn()
             .with_context(|| format!("cannot start {}", words(command)))?;
         let (stdout, stderr) = (Lines::default(), Lines::default());
-        if let Some(stream) = child.stdout.take() {
-            stdout.follow(stream);
-        }
-        if let Some(stream) = child.stderr.take() {
-            stderr.follow(stream);
-        }
-        Ok(Self { name: name.to_owned(), child, ended: None, stdout, stderr })
+        let followers = [
+            child.stdout.take().map(|stream| stdout.follow(stream)),
+            child.stderr.take().map(|stream| stderr.follow(stream)),
+        ];
+        let followers = followers.into_iter().flatten().collect();
+        Ok(Self { name: name.to_owned(), child, ended: None, stdout, stderr, followers })
     }
 
     /// Its process id.
@@ -207,6 +207,15 @@ impl Background {
     pub fn wait_for_end(&mut self) -> Result<ExitStatus> {
         let what = format!("{} to end", self.name);
         wait_until(&what, || self.ended().ok().flatten())
+    }
+
+    /// Everything it said, after its end with `status`.
+    pub fn output(mut self, status: ExitStatus) -> Output {
+        for follower in self.followers.drain(..) {
+            // The pipe is at its end: the other side is gone.
+            let _ = follower.join();
+        }
+        Output { status, stdout: self.stdout.all().join("\n"), stderr: self.stderr.all().join("\n") }
     }
 
     /// Waits until a line on standard error (or output) that [`holds`] `words` comes after the first

@@ -16,6 +16,7 @@ both_back_ends!(
     scans_of_nmap_open_nothing,
     scans_in_reverse_and_random_order_open_nothing,
     scans_of_all_protocols_open_nothing,
+    scans_open_no_door_although_every_order_is_a_sequence,
     fifty_overlapping_clients_all_get_in,
     fifty_overlapping_clients_all_get_in_with_the_most_doors,
     first_knocks_forged_in_their_names_keep_nobody_out,
@@ -135,6 +136,29 @@ fn scans_of_all_protocols_open_nothing(backend: Backend) {
     scan(&scene, (1..=32_000).flat_map(turn).collect());
     scan(&scene, (1..=32_000).rev().flat_map(turn).collect());
     expect_nothing_opened(&mut scene, "two scans of TCP, UDP and echo requests in turn");
+}
+
+fn scans_open_no_door_although_every_order_is_a_sequence(backend: Backend) {
+    // The sequence of knockd's own sample in every order: whatever order a scan takes, it knocks
+    // one of these sequences in full, within their time. The check refuses such doors otherwise.
+    let allowed = r#"allow = ["monotone-sequence", "short-sequence", "scan-probability", "service-port", "overlapping-sequences"]"#;
+    let [a, b, c] = [7000, 8000, 9000].map(Payload::syn);
+    let orders = [[a, b, c], [a, c, b], [b, a, c], [b, c, a], [c, a, b], [c, b, a]];
+    let door = |number: usize| {
+        DoorText::new(&format!("order-{number}"), &["tcp/502"], &orders[number]).with(allowed)
+    };
+    let ssh = DoorText::new("ssh", &["tcp/22"], &TCP);
+    let mut scene = Scene::set(&(0..6).map(door).fold(Site::new(backend).door(ssh), Site::door)).unwrap();
+    scan(&scene, (1..=65_535).map(Payload::syn).collect());
+    expect_nothing_opened(&mut scene, "a linear scan");
+    scan(&scene, (1..=65_535).rev().map(Payload::syn).collect());
+    expect_nothing_opened(&mut scene, "a scan in reverse order");
+    for seed in 4..=6 {
+        let mut ports: Vec<u16> = (1..=65_535).collect();
+        shuffle(&mut ports, seed);
+        scan(&scene, ports.into_iter().map(Payload::syn).collect());
+        expect_nothing_opened(&mut scene, &format!("a scan in the random order of seed {seed}"));
+    }
 }
 
 fn fifty_overlapping_clients_all_get_in(backend: Backend) {

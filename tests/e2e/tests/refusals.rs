@@ -1,9 +1,8 @@
 //! What goes wrong is said in one line that tells what to do.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use postern_e2e::process::{self, Output};
+use postern_e2e::process::{Background, Output};
 use postern_e2e::scene::MIXED;
 use postern_e2e::{Backend, DoorText, Lab, Namespace, Site, binaries, both_back_ends, gate};
 
@@ -31,18 +30,20 @@ fn gateway(backend: Backend) -> Gateway {
 }
 
 impl Gateway {
-    /// Runs `posternd` until it gives up.
-    fn refused(&self, before: &[&str], store: &Path, path: &str) -> Output {
-        let mut command: Command = match before {
-            [] => self.namespace.command(&binaries::path("posternd").unwrap().to_string_lossy()).unwrap(),
-            [program, arguments @ ..] => {
-                let mut command = self.namespace.command(program).unwrap();
-                command.args(arguments);
-                command
-            }
-        };
-        command.arg("--store").arg(store).args(["--log", "stderr"]).env("PATH", path);
-        process::output(&mut command).unwrap()
+    /// Runs `posternd`, behind `before`, until it gives up.
+    fn refused(&self, before: &[&str], store: &Path) -> Output {
+        let program = self.lab.directory().join("posternd");
+        // Where everybody may read it, whatever the directories of the build allow.
+        std::fs::copy(binaries::path("posternd").unwrap(), &program).unwrap();
+        let program = program.to_string_lossy();
+        let words: Vec<&str> = before.iter().copied().chain([&*program]).collect();
+        let mut command = self.namespace.command(words[0]).unwrap();
+        command.args(&words[1..]).arg("--store").arg(store).args(["--log", "stderr"]);
+        let mut daemon = Background::start("posternd", &mut command).unwrap();
+        let status = daemon.wait_for_end().unwrap_or_else(|error| {
+            panic!("it should have given up: {error}\n{}", daemon.stderr().all().join("\n"));
+        });
+        daemon.output(status)
     }
 }
 
@@ -56,38 +57,36 @@ fn expect_one_line(output: &Output, code: i32, words: &[&str]) {
     }
 }
 
-const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
-
 fn without_privilege(backend: Backend) {
     let gateway = gateway(backend);
-    // Somewhere nobody may read, whatever the directories of the build allow.
-    let program = gateway.lab.directory().join("posternd");
-    std::fs::copy(binaries::path("posternd").unwrap(), &program).unwrap();
-    let before = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", &program.to_string_lossy()];
-    let output = gateway.refused(&before, &gateway.store, PATH);
-    expect_one_line(&output, 1, &["root"]);
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    expect_one_line(&gateway.refused(&nobody, &gateway.store), 1, &["root"]);
 }
 
 fn without_the_firewalls_tools(backend: Backend) {
     let gateway = gateway(backend);
-    let output = gateway.refused(&[], &gateway.store, "/nonexistent");
+    // A machine on which nothing is installed where these programs are, for this process alone.
+    let empty = gateway.lab.directory().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let hide = "mount --bind \"$0\" /usr/sbin && exec \"$@\"";
+    let hidden = ["unshare", "--mount", "sh", "-c", hide, &empty.to_string_lossy()];
     let package = match backend {
         Backend::Iptables => "iptables",
         Backend::Nftables => "nftables",
     };
-    expect_one_line(&output, 1, &[package]);
+    expect_one_line(&gateway.refused(&hidden, &gateway.store), 1, &["install", package]);
 }
 
 fn without_a_store(backend: Backend) {
     let gateway = gateway(backend);
     let missing = gateway.lab.directory().join("missing.store");
-    expect_one_line(&gateway.refused(&[], &missing, PATH), 3, &["missing.store"]);
+    expect_one_line(&gateway.refused(&[], &missing), 3, &["missing.store"]);
 }
 
 fn with_something_that_is_no_store(backend: Backend) {
     let gateway = gateway(backend);
     std::fs::write(&gateway.store, "[gateway]\nname = \"a site file, not a store\"\n").unwrap();
-    expect_one_line(&gateway.refused(&[], &gateway.store, PATH), 3, &["gate.store", "postern compile"]);
+    expect_one_line(&gateway.refused(&[], &gateway.store), 3, &["gate.store", "postern compile"]);
 }
 
 fn with_a_store_cut_short(backend: Backend) {
@@ -95,6 +94,6 @@ fn with_a_store_cut_short(backend: Backend) {
     let whole = std::fs::read(&gateway.store).unwrap();
     for length in [0, 1, whole.len() / 2, whole.len() - 1] {
         std::fs::write(&gateway.store, &whole[..length]).unwrap();
-        expect_one_line(&gateway.refused(&[], &gateway.store, PATH), 3, &["gate.store", "postern compile"]);
+        expect_one_line(&gateway.refused(&[], &gateway.store), 3, &["gate.store", "postern compile"]);
     }
 }
