@@ -407,9 +407,14 @@ fn next_id(count: usize) -> Option<u16> {
 }
 
 fn sort_ports(ports: &mut Vec<ServicePort, PORTS_PER_DOOR_MAX>) {
-    ports.sort_unstable();
-    let mut last = None;
-    ports.retain(|&port| last.replace(port) != Some(port));
+    // Not `sort_unstable`, which panics when an order contradicts itself.
+    let mut sorted = Vec::new();
+    for &port in ports.iter() {
+        if let Err(position) = sorted.binary_search(&port) {
+            let _ = insert_at(&mut sorted, position, port);
+        }
+    }
+    *ports = sorted;
 }
 
 /// Inserts without the panic of `heapless::Vec::insert` on a bad position.

@@ -18,7 +18,7 @@ use pcap::{Active, Capture};
 
 use super::bpf::Program;
 
-// pcap(3PCAP); the `pcap` crate links the library.
+// SAFETY: the signatures are those of pcap(3PCAP); the `pcap` crate links the library.
 unsafe extern "C" {
     fn pcap_create(source: *const c_char, errbuf: *mut c_char) -> *mut c_void;
     fn pcap_set_snaplen(handle: *mut c_void, octets: c_int) -> c_int;

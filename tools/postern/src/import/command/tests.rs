@@ -1,3 +1,5 @@
+//! Commands of real set-ups, and what becomes of them.
+
 use super::*;
 use crate::import::report::Place;
 
