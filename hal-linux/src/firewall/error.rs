@@ -180,7 +180,7 @@ impl Hint {
 }
 
 fn hint(said: &str) -> Option<Hint> {
-    const WORDS: [(&str, Hint); 11] = [
+    const WORDS: [(&str, Hint); 12] = [
         ("you must be root", Hint::Privilege),
         ("Permission denied", Hint::Privilege),
         ("Operation not permitted", Hint::Privilege),
@@ -189,6 +189,8 @@ fn hint(said: &str) -> Option<Hint> {
         ("Couldn't load match", Hint::Extension),
         ("missing kernel module", Hint::KernelModule),
         ("No chain/target/match", Hint::KernelModule),
+        // iptables-nft without nf_tables in the kernel.
+        ("generation id: Invalid argument", Hint::KernelModule),
         ("Table does not exist", Hint::KernelModule),
         ("Protocol not supported", Hint::KernelModule),
         ("Operation not supported", Hint::KernelModule),

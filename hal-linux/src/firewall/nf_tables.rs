@@ -32,6 +32,7 @@ mod kind {
     pub(super) const NEW_ELEMENT: u8 = 12;
     pub(super) const GET_ELEMENT: u8 = 13;
     pub(super) const DELETE_ELEMENT: u8 = 14;
+    pub(super) const GET_GENERATION: u8 = 16;
 }
 
 /// Attributes (`NFTA_*`).
@@ -113,6 +114,16 @@ impl NfTable {
     /// Opens the way to the kernel. Nothing is asked yet.
     pub(super) fn open(table: ObjectName) -> Result<Self, NetlinkError> {
         Ok(Self { socket: NetfilterSocket::open().map_err(NetlinkError::NotSent)?, table })
+    }
+
+    /// Shows whether the kernel has nf_tables at all and whether this process may use it.
+    pub(super) fn shake_hands(&mut self) -> Result<(), NetlinkError> {
+        let nothing = |_: &mut Encoder<'_>, _: &str| {};
+        match self.list(kind::GET_GENERATION, flags::ACK, nothing, &mut (), |_, ()| {}) {
+            // There is no such subsystem (nfnetlink_rcv_msg).
+            Err(NetlinkError::Refused(libc::EINVAL)) => Err(NetlinkError::Refused(libc::EPROTONOSUPPORT)),
+            other => other,
+        }
     }
 
     /// Adds elements, all or none. One that is there gets the new time-out.

@@ -50,6 +50,7 @@ impl NftablesFirewall {
     /// # Errors
     /// [`InstallError`] with the program's own words; the gate is as it was before.
     pub fn try_install(&mut self, rules: &RuleSet) -> Result<(), InstallError> {
+        self.table.shake_hands().map_err(while_doing("use nf_tables"))?;
         let nft = self.nft()?;
         let mut tries = 1;
         loop {
