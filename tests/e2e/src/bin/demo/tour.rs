@@ -67,6 +67,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
 
 fn show(narrator: &mut Narrator, stage: &mut Stage) -> Result<()> {
     closed_and_silent(narrator, stage)?;
+    scan_opens_nothing(narrator, stage)?;
     knock_and_open(narrator, stage)?;
     closed_by_the_kernel(narrator, stage)?;
     open_again_with_own_client(narrator, stage)
@@ -118,6 +119,28 @@ fn closed_and_silent(narrator: &mut Narrator, stage: &Stage) -> Result<()> {
     narrator.check("your laptop gets no further", || {
         probe::expect_silence(&stage.laptop.namespace, None, stage.ssh())
     })
+}
+
+fn scan_opens_nothing(narrator: &mut Narrator, stage: &Stage) -> Result<()> {
+    narrator.chapter("A scan of every port");
+    let address = stage.gateway.v4.to_string();
+    narrator.say("A scan knocks on every port there is, so also on the right ones:");
+    narrator.command("stranger", &format!("nmap -Pn -sS -sU -p- {address}"));
+    let fast =
+        ["-n", "-Pn", "-T5", "--min-rate", "20000", "--max-retries", "0", "--max-rtt-timeout", "50ms", "-p-"];
+    for kind in ["-sS", "-sU"] {
+        let arguments: Vec<&str> =
+            fast.into_iter().chain([kind, "--host-timeout", "30s", &address]).collect();
+        stage.stranger.namespace.run("nmap", &arguments)?;
+    }
+    narrator.check(
+        "it opened nothing: beside each right port lie wrong ones, and touching one spoils the knock",
+        || {
+            let opened = stage.gate.log_with("GRANT");
+            ensure!(opened.is_empty(), "posternd opened: {opened:?}");
+            probe::expect_silence(&stage.stranger.namespace, None, stage.ssh())
+        },
+    )
 }
 
 fn knock_and_open(narrator: &mut Narrator, stage: &mut Stage) -> Result<()> {
