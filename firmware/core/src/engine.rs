@@ -66,10 +66,30 @@ impl Effects {
 
 impl IntoIterator for Effects {
     type Item = FirewallCommand;
-    type IntoIter = <Vec<FirewallCommand, EFFECTS_MAX> as IntoIterator>::IntoIter;
+    type IntoIter = Commands;
 
-    fn into_iter(self) -> Self::IntoIter {
-        self.commands.into_iter()
+    fn into_iter(mut self) -> Self::IntoIter {
+        self.commands.reverse();
+        Commands { last_first: self.commands }
+    }
+}
+
+/// The commands of [`Effects`], one by one. Not heapless's own iterator, whose drop can panic as far
+/// as the compiler knows.
+#[derive(Debug)]
+pub struct Commands {
+    last_first: Vec<FirewallCommand, EFFECTS_MAX>,
+}
+
+impl Iterator for Commands {
+    type Item = FirewallCommand;
+
+    fn next(&mut self) -> Option<FirewallCommand> {
+        self.last_first.pop()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.last_first.len(), Some(self.last_first.len()))
     }
 }
 

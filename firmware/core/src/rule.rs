@@ -417,12 +417,16 @@ fn sort_ports(ports: &mut Vec<ServicePort, PORTS_PER_DOOR_MAX>) {
     *ports = sorted;
 }
 
-/// Inserts without the panic of `heapless::Vec::insert` on a bad position.
+/// Inserts without the panic of `heapless::Vec::insert` on a bad position, which counts as the end.
 fn insert_at<T, const N: usize>(vec: &mut Vec<T, N>, position: usize, value: T) -> Result<(), T> {
-    if position > vec.len() {
+    if vec.is_full() {
         return Err(value);
     }
-    vec.insert(position, value)
+    let mut carried = value;
+    for place in vec.iter_mut().skip(position) {
+        core::mem::swap(place, &mut carried);
+    }
+    vec.push(carried)
 }
 
 #[cfg(test)]
