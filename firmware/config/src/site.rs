@@ -135,7 +135,7 @@ impl From<&StoredDoor> for Door {
     fn from(door: &StoredDoor) -> Self {
         Door {
             name: door.name.clone(),
-            ports: door.ports.iter().map(|&port| port.into()).collect(),
+            ports: converted(&door.ports),
             open_for: Duration::from_secs(u64::from(door.open_for_secs)),
             target: door.target,
             interfaces: InterfaceSet(door.interfaces),
@@ -150,12 +150,21 @@ impl From<&StoredSequence> for Sequence {
         Sequence {
             door: DoorId(sequence.door),
             purpose: if sequence.closes { Purpose::Close } else { Purpose::Open },
-            steps: sequence.steps.iter().map(|&step| step.into()).collect(),
+            steps: converted(&sequence.steps),
             within: Duration::from_millis(u64::from(sequence.within_millis)),
             reorder: Duration::from_millis(u64::from(sequence.reorder_millis)),
             flags: FlagCondition { mask, value },
         }
     }
+}
+
+/// Not `collect`, which panics on what does not fit, and here everything fits.
+fn converted<A: Copy + Into<B>, B, const N: usize>(stored: &Vec<A, N>) -> Vec<B, N> {
+    let mut parts = Vec::new();
+    for &part in stored {
+        let _ = parts.push(part.into());
+    }
+    parts
 }
 
 impl From<StoredPort> for ServicePort {

@@ -24,6 +24,9 @@ static BUILD_RULES: fn(Door, Sequence, GuardRange) -> Result<RuleSet, RuleError>
 #[used]
 static START_ENGINE: fn(RuleSet, RuleSet, [u8; 16], Instant) -> Engine = postern_no_alloc::start_engine;
 
+#[used]
+static READ_STORE: fn(&[u8]) -> Result<RuleSet, RuleError> = postern_no_alloc::read_store;
+
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
     loop {

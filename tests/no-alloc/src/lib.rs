@@ -72,3 +72,15 @@ pub fn start_engine(rules: RuleSet, other: RuleSet, key: [u8; 16], now: Instant)
     engine.replace_rules(other, now);
     engine
 }
+
+/// Reads a config store, and the rules in it.
+///
+/// # Errors
+/// The first rule that is broken; a store that cannot be read counts as the factory profile.
+#[inline(never)]
+pub fn read_store(bytes: &[u8]) -> Result<RuleSet, RuleError> {
+    match postern_config::decode(bytes) {
+        Ok(site) => site.rules(),
+        Err(_) => Ok(RuleSet::empty()),
+    }
+}

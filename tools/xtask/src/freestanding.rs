@@ -6,7 +6,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use object::{Object, ObjectSection, ObjectSymbol, RelocationKind, RelocationTarget, SymbolKind};
@@ -18,11 +19,12 @@ use crate::workspace::Workspace;
 const IMPORTS_ALLOWED: [&str; 5] = ["memcpy", "memmove", "memset", "memcmp", "bcmp"];
 
 /// Functions that must be in the file, or the proof is empty.
-const PROVED: [&str; 4] = [
+const PROVED: [&str; 5] = [
     "postern_core::wire::parse",
     "postern_core::engine::Engine",
     "postern_core::matcher::Matcher",
     "postern_core::grant::GrantTable",
+    "postern_no_alloc::read_store",
 ];
 
 /// Pieces of the names of functions that panic. The core library keeps them out of line.
@@ -37,13 +39,21 @@ struct Function {
     size: u64,
 }
 
+/// One call, by position in `functions`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Call {
+    caller: usize,
+    callee: usize,
+    /// Where in the file it stands.
+    address: u64,
+}
+
 /// What is in a linked file.
 #[derive(Debug)]
 struct Linked {
     functions: Vec<Function>,
     imports: BTreeSet<String>,
-    /// Caller and callee, by position in `functions`.
-    calls: BTreeSet<(usize, usize)>,
+    calls: Vec<Call>,
 }
 
 /// Links the core without an allocator.
@@ -75,7 +85,8 @@ pub(crate) fn check_no_alloc(workspace: &Workspace) -> Result<()> {
 /// # Errors
 /// Names each one and the functions that lead to it.
 pub(crate) fn check_panics(workspace: &Workspace) -> Result<()> {
-    let linked = Linked::read(&fs::read(build(workspace)?)?)?;
+    let path = build(workspace)?;
+    let linked = Linked::read(&fs::read(&path)?)?;
     linked.require_proved()?;
     let panics = linked.panics();
     if panics.is_empty() {
@@ -84,8 +95,9 @@ pub(crate) fn check_panics(workspace: &Workspace) -> Result<()> {
     }
     for &panic in &panics {
         println!("can be reached: {}", linked.name(panic));
-        for caller in linked.callers(panic) {
-            println!("    from {}", linked.name(caller));
+        for call in linked.calls_of(panic) {
+            println!("    from {}", linked.name(call.caller));
+            lines_of(&path, call.address).iter().for_each(|line| println!("        {line}"));
         }
     }
     bail!(
@@ -100,6 +112,14 @@ fn build(workspace: &Workspace) -> Result<PathBuf> {
                  --profile no-alloc";
     command::run(&mut cargo_line(words))?;
     Ok(workspace.target.join("no-alloc/no-alloc"))
+}
+
+/// The source lines of an address, innermost first, as far as binutils can tell.
+fn lines_of(path: &Path, address: u64) -> Vec<String> {
+    let mut addr2line = Command::new("addr2line");
+    addr2line.args(["-C", "-f", "-i", "-p", "-e"]).arg(path).arg(format!("{address:x}"));
+    let said = addr2line.output().map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&said).lines().map(str::to_owned).collect()
 }
 
 impl Linked {
@@ -117,24 +137,24 @@ impl Linked {
             }
         }
         functions.sort_by_key(|function| function.address);
-        let mut linked = Self { functions, imports, calls: BTreeSet::new() };
+        let mut linked = Self { functions, imports, calls: Vec::new() };
         linked.calls = linked.read_calls(&file);
         Ok(linked)
     }
 
     /// Calls as the relocations tell, which `--emit-relocs` leaves in the file.
-    fn read_calls(&self, file: &object::File<'_>) -> BTreeSet<(usize, usize)> {
-        let mut calls = BTreeSet::new();
+    fn read_calls(&self, file: &object::File<'_>) -> Vec<Call> {
+        let mut calls = Vec::new();
         for section in file.sections().filter(|section| section.kind() == object::SectionKind::Text) {
-            for (at, relocation) in section.relocations() {
+            for (address, relocation) in section.relocations() {
                 let RelocationTarget::Symbol(index) = relocation.target() else { continue };
                 let Ok(symbol) = file.symbol_by_index(index) else { continue };
                 // Relative ones count from the end of their four octets.
                 let absolute = relocation.kind() == RelocationKind::Absolute;
                 let addend = relocation.addend() + if absolute { 0 } else { 4 };
                 let target = symbol.address().wrapping_add_signed(addend);
-                if let (Some(caller), Some(callee)) = (self.at(at), self.at(target)) {
-                    calls.insert((caller, callee));
+                if let (Some(caller), Some(callee)) = (self.at(address), self.at(target)) {
+                    calls.push(Call { caller, callee, address });
                 }
             }
         }
@@ -158,11 +178,11 @@ impl Linked {
         (0..self.functions.len()).filter(|&index| panics(&self.functions[index])).collect()
     }
 
-    /// Who calls `callee` directly, panics themselves left out.
-    fn callers(&self, callee: usize) -> Vec<usize> {
+    /// The direct calls of `callee`, those of panics left out.
+    fn calls_of(&self, callee: usize) -> Vec<Call> {
         let panics = self.panics();
-        let calls = self.calls.iter().filter(|call| call.1 == callee && call.0 != callee);
-        calls.map(|call| call.0).filter(|caller| !panics.contains(caller)).collect()
+        let meant = |call: &&Call| call.callee == callee && !panics.contains(&call.caller);
+        self.calls.iter().filter(meant).copied().collect()
     }
 
     fn require_proved(&self) -> Result<()> {
@@ -201,10 +221,12 @@ mod tests {
     #[test]
     fn an_address_belongs_to_the_function_around_it() {
         let function = |name: &str, address, size| Function { name: name.to_owned(), address, size };
+        let call = Call { caller: 0, callee: 1, address: 12 };
         let functions = vec![function("a", 10, 5), function("b", 20, 5)];
-        let linked = Linked { functions, imports: BTreeSet::new(), calls: BTreeSet::from([(0, 1)]) };
+        let linked = Linked { functions, imports: BTreeSet::new(), calls: vec![call] };
         assert_eq!([linked.at(9), linked.at(10), linked.at(14)], [None, Some(0), Some(0)]);
         assert_eq!([linked.at(15), linked.at(24), linked.at(25)], [None, Some(1), None]);
-        assert_eq!(linked.callers(1), [0]);
+        assert_eq!(linked.calls_of(1), [call]);
+        assert!(linked.calls_of(0).is_empty());
     }
 }
