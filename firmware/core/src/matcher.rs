@@ -45,12 +45,14 @@ use attempt::{AttemptTable, Stamp};
 
 /// Buckets of eight in the exact part of the first-knock set, per unit: 4 KiB.
 const FIRST_BUCKETS: usize = 32;
-/// Words of each slice of its filter, per unit: 11.75 KiB in four slices.
-const FIRST_WORDS: usize = 376;
+/// Words of each slice of its filter, per unit: 8 KiB in four slices.
+const FIRST_WORDS: usize = 256;
 /// Buckets of eight in the exact part of the taint set, per unit: 2 KiB.
 const TAINT_BUCKETS: usize = 16;
-/// Words of each slice of its filter, per unit: 4 KiB in four slices.
-const TAINT_WORDS: usize = 128;
+/// Words of each slice of its filter, per unit: 7.75 KiB in four slices. As many as for first
+/// knocks: a taint that is wrong keeps an honest client out, a first knock that is wrong merely
+/// spares a stranger one of several.
+const TAINT_WORDS: usize = 248;
 
 /// Label of taint hashes; sequence hashes use the sequence's id.
 const TAINT_LABEL: u64 = u64::MAX;

@@ -1,1 +1,23 @@
-//! placeholder
+//! The simulator: a seeded world in virtual time around the production engine and turn.
+//!
+//! | module | is |
+//! | --- | --- |
+//! | [`world`] | packets, faults and reloads chosen by a seed, and the oracles after every step |
+//! | [`twin`] | simulated capture, firewall with kernel timers, audit sink |
+//! | [`reference`](mod@reference) | the naive model that must agree with the engine |
+//! | [`actor`] | honest clients, scanners, insiders, forgers, floods |
+//! | [`hostile`] | millions of hostile sessions, none of which may open anything |
+//! | [`flood`] | honest success against flood rate and table size |
+
+// Worlds are made of numbers that are known to fit.
+#![allow(clippy::cast_possible_truncation)]
+
+pub mod actor;
+pub mod flood;
+pub mod frame;
+pub mod hostile;
+pub mod random;
+pub mod reference;
+pub mod site;
+pub mod twin;
+pub mod world;

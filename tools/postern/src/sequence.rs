@@ -23,7 +23,8 @@ pub fn random(count: usize) -> std::io::Result<Vec<Step>> {
             source.read_exact(&mut octets)?;
             // Every other knock is TCP at least: its guards are wide, those of UDP must be narrow.
             let tcp_only = steps.len() % 2 == 0;
-            if let Some(step) = candidate(octets, tcp_only).filter(|step| !steps.contains(step)) {
+            let apart = |step: &Step| steps.iter().all(|other| is_apart(*step, *other));
+            if let Some(step) = candidate(octets, tcp_only).filter(apart) {
                 steps.push(step);
             }
         }
@@ -33,6 +34,12 @@ pub fn random(count: usize) -> std::io::Result<Vec<Step>> {
             return Ok(steps);
         }
     }
+}
+
+/// Guards of knocks that lie close together overlap, and are fewer.
+fn is_apart(step: Step, other: Step) -> bool {
+    let least = if step.protocol == Protocol::Tcp { 600 } else { 60 };
+    step.protocol != other.protocol || step.value.abs_diff(other.value) > least
 }
 
 fn candidate([low, high, kind, _]: [u8; 4], tcp_only: bool) -> Option<Step> {
