@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use postern_core::knock::{Knock, ServicePort};
+use postern_core::limits::REORDER_MAX;
 use postern_core::rule::{Purpose, RuleSet, Sequence};
 use postern_core::time::{Duration, Instant};
 
@@ -75,7 +76,9 @@ impl Reference {
             return;
         }
         let longest = self.rules.within_longest();
-        past.knocks.retain(|(at, _)| now.since(*at) <= longest);
+        let kept = Duration::from_millis(longest.millis() + REORDER_MAX.millis());
+        // A knock may arrive before the first one by a reordering window.
+        past.knocks.retain(|(at, _)| now.since(*at) <= kept);
         past.touches.retain(|at| now.since(*at) <= longest);
         past.knocks.push((now, *knock));
         for (index, sequence) in self.rules.sequences().iter().enumerate() {
