@@ -21,7 +21,7 @@ both_back_ends!(
 );
 
 fn the_kernel_closes_the_door_of_a_killed_daemon(backend: Backend) {
-    let mut scene = Scene::with_door(Site::new(backend), &MIXED, "3s").unwrap();
+    let mut scene = Scene::with_door(Site::new(backend), &MIXED, "5s").unwrap();
     scene.knock(&MIXED).unwrap();
     let mut session = scene.expect_client_in(scene.ssh()).unwrap();
     scene.gate.kill().unwrap();

@@ -117,12 +117,12 @@ fn duplicates_and_retransmissions_do_no_harm(backend: Backend) {
 }
 
 fn knocking_again_extends(backend: Backend) {
-    let scene = Scene::with_door(Site::new(backend), &MIXED, "3s").unwrap();
+    let scene = Scene::with_door(Site::new(backend), &MIXED, "4s").unwrap();
     scene.knock(&MIXED).unwrap();
     scene.expect_client_in(scene.ssh()).unwrap();
     // Twice the door's time, knocking every second: never closed.
     let started = Instant::now();
-    while started.elapsed() < Duration::from_secs(6) {
+    while started.elapsed() < Duration::from_secs(8) {
         scene.knock(&MIXED).unwrap();
         let again = Instant::now();
         while again.elapsed() < Duration::from_secs(1) {
