@@ -14,12 +14,12 @@ use postern_hal_linux::capture::{CaptureEvent, LinuxCapture, RingBytes};
 use postern_hal_linux::clock::BootClock;
 use postern_hal_linux::syslog::Identity;
 use postern_hal_linux::wait::{Waiter, Wake};
-use posternd::options::{LogDestination, Options};
+use posternd::options::Options;
 use posternd::store::{self, Loaded};
 use posternd::turn::turn;
 
 use crate::gate::Gate;
-use crate::sink::Sink;
+use crate::sink::{InterfaceNames, Sink};
 
 /// How soon a record is tried again that the sink could not take.
 const SINK_RETRY: Duration = Duration::from_millis(200);
@@ -27,8 +27,6 @@ const SINK_RETRY: Duration = Duration::from_millis(200);
 /// Everything the daemon holds.
 pub(crate) struct Guard {
     store: PathBuf,
-    log: LogDestination,
-    identity: Identity,
     site: Box<Site>,
     engine: Box<Engine>,
     gate: Gate,
@@ -50,13 +48,13 @@ impl Guard {
         gate.install(&rules)?;
         let capture = open_capture(&site, &rules, now)?;
         identity.interfaces = interface_names(&site);
-        let sink = Sink::new(options.log, identity.clone());
+        let sink = Sink::new(options.log, identity);
         let mut engine = Box::new(Engine::new(rules, boot_key()?));
         let doors = engine.door_count();
         let effects = engine.handle(Input::Notice(Event::Boot { doors }), now);
         debug_assert!(effects.is_empty(), "nothing is granted yet");
-        let (store, log) = (options.store.clone(), options.log);
-        Ok(Self { store, log, identity, site, engine, gate, capture, sink, waiter, clock })
+        let store = options.store.clone();
+        Ok(Self { store, site, engine, gate, capture, sink, waiter, clock })
     }
 
     /// Guards until told to stop. The rules stay when it ends.
@@ -130,8 +128,7 @@ impl Guard {
             return Err(reason);
         }
         self.engine.replace_rules(rules, now);
-        self.identity.interfaces = interface_names(&site);
-        self.sink = Sink::new(self.log, self.identity.clone());
+        self.sink.set_interfaces(interface_names(&site));
         self.site = site;
         Ok(())
     }
@@ -142,9 +139,7 @@ fn open_capture(site: &Site, rules: &postern_core::RuleSet, now: Instant) -> Res
     LinuxCapture::open(names, rules, RingBytes::default(), now).map_err(|error| error.to_string())
 }
 
-fn interface_names(
-    site: &Site,
-) -> heapless::Vec<postern_hal_linux::capture::InterfaceName, { postern_core::limits::INTERFACES_MAX }> {
+fn interface_names(site: &Site) -> InterfaceNames {
     site.interfaces.iter().cloned().collect()
 }
 
