@@ -249,7 +249,11 @@ impl GrantTable {
     /// The next command that is due, if any. Call until `None`.
     pub fn next_command(&mut self, now: Instant) -> Option<FirewallCommand> {
         let ready = |grant: &Grant| matches!(grant.phase, Phase::Wanted | Phase::Ending) && grant.due <= now;
-        let index = self.grants.iter().position(ready)?;
+        let Some(index) = self.grants.iter().position(ready) else {
+            // What was noted as due may have to wait for an answer first.
+            self.recompute_due();
+            return None;
+        };
         let command = self.command(index, now);
         if let Some(grant) = self.grants.get_mut(index) {
             grant.phase = if grant.phase == Phase::Wanted { Phase::Asked } else { Phase::Closing };

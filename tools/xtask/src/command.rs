@@ -38,15 +38,18 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// What `command` prints on its standard output; its standard error goes to ours.
+/// What `command` prints on its standard output; its standard error only when it fails.
 ///
 /// # Errors
 /// When it cannot be started or does not end with 0.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
-    command.stderr(Stdio::inherit());
-    let output = command.output().with_context(|| format!("cannot start {}", line_of(command)))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start {}", line_of(command)))?;
     if !output.status.success() {
-        bail!("`{}` ended with {}", line_of(command), output.status);
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("`{}` ended with {}\n{}", line_of(command), output.status, said.trim_end());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
