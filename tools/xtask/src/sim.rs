@@ -7,8 +7,17 @@ use anyhow::Result;
 use crate::command::{self, cargo_line};
 use crate::workspace::Workspace;
 
-/// Seeds every test run simulates, so that what once held holds again.
-const FIXED_SEEDS: [u64; 4] = [1, 2, 3, 4];
+/// Worlds every test run simulates, from seed 1, so that what once held holds again.
+const FIXED_WORLDS: u64 = 3000;
+
+/// Worlds of seeds nobody has tried.
+const FRESH_WORLDS: u64 = 1000;
+
+/// Hostile sessions of every test run, none of which may open anything.
+const HOSTILE_SESSIONS: u64 = 10_000_000;
+
+/// Power cuts of the config partition in every test run.
+const POWER_CUTS: u64 = 1_000_000;
 
 /// Which run.
 #[derive(Debug, clap::Args)]
@@ -26,30 +35,32 @@ pub(crate) struct Options {
 /// When an oracle objects; it prints the seed.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let seed = options.seed.unwrap_or_else(fresh_seed);
-    simulate(workspace, &[seed], options.soak)
+    workspace.require_binary("postern-sim", "sim")?;
+    if options.soak {
+        return simulate(&["--soak", "--from", &seed.to_string()]);
+    }
+    simulate(&[&seed.to_string()])
 }
 
-/// The fixed seeds and a fresh one.
+/// The fixed worlds and fresh ones, hostile sessions, power cuts, and the tests of the oracles.
 ///
 /// # Errors
 /// When an oracle objects; it prints the seed.
 pub(crate) fn smoke(workspace: &Workspace) -> Result<()> {
-    let mut seeds = FIXED_SEEDS.to_vec();
-    seeds.push(fresh_seed());
-    simulate(workspace, &seeds, false)
+    workspace.require_binary("postern-sim", "sim")?;
+    let tests = "test --quiet --locked --profile sim -p postern-sim -p postern-power-cut";
+    command::run(&mut cargo_line(tests))?;
+    let fresh = fresh_seed().to_string();
+    simulate(&["--runs", &FIXED_WORLDS.to_string()])?;
+    simulate(&["--runs", &FRESH_WORLDS.to_string(), "--from", &fresh])?;
+    simulate(&["--sessions", &HOSTILE_SESSIONS.to_string(), "--from", &fresh])?;
+    let mut cuts = cargo_line("run --quiet --locked --profile sim -p postern-power-cut --");
+    command::run(cuts.args([&fresh, &POWER_CUTS.to_string()]))
 }
 
-fn simulate(workspace: &Workspace, seeds: &[u64], soak: bool) -> Result<()> {
-    workspace.require_binary("postern-sim", "sim")?;
-    for seed in seeds {
-        let mut sim = cargo_line("run --quiet --locked --profile sim -p postern-sim --bin sim --");
-        sim.arg(seed.to_string());
-        if soak {
-            sim.arg("--soak");
-        }
-        command::run(&mut sim)?;
-    }
-    Ok(())
+fn simulate(arguments: &[&str]) -> Result<()> {
+    let mut sim = cargo_line("run --quiet --locked --profile sim -p postern-sim --bin sim --");
+    command::run(sim.args(arguments))
 }
 
 /// A seed nobody has tried today. It is printed with the command, so the run can be repeated.
