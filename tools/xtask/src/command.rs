@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// The cargo that runs us.
 pub(crate) fn cargo() -> Command {
@@ -36,6 +36,31 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         bail!("`{}` ended with {status}", line_of(command));
     }
     Ok(())
+}
+
+/// Shows and runs a `cargo test`; of its output only the number of tests, unless one fails.
+///
+/// # Errors
+/// When it cannot be started, a test fails, or there is none.
+pub(crate) fn run_tests(command: &mut Command) -> Result<()> {
+    println!("{} {}", dim("$"), dim(&line_of(command)));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let output = command.output().with_context(|| format!("cannot start {}", line_of(command)))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        println!("{said}");
+        bail!("`{}` ended with {}", line_of(command), output.status);
+    }
+    let passed = tests_passed(&said);
+    ensure!(passed > 0, "`{}` ran no test", line_of(command));
+    println!("{passed} tests passed");
+    Ok(())
+}
+
+/// Sum over all test programs, as libtest tells.
+fn tests_passed(said: &str) -> u64 {
+    let counts = said.lines().filter_map(|line| line.strip_prefix("test result: ok. ")?.split(' ').next());
+    counts.filter_map(|count| count.parse::<u64>().ok()).sum()
 }
 
 /// What `command` prints on its standard output; its standard error only when it fails.
@@ -100,4 +125,27 @@ pub(crate) fn bold(text: &str) -> String {
 fn painted(code: &str, text: &str) -> String {
     let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     if colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_are_counted() {
+        let said = "\nrunning 2 tests\n..\ntest result: ok. 2 passed; 0 failed\n\ntest result: ok. 40 passed; 0 failed\n";
+        assert_eq!(tests_passed(said), 42);
+    }
+
+    #[test]
+    fn a_command_is_shown_as_it_is_typed() {
+        assert_eq!(line_of(Command::new("/usr/bin/ip").args(["link", "show"])), "ip link show");
+    }
+
+    #[test]
+    fn a_command_that_fails_is_an_error_with_what_it_said() {
+        let error = output(&mut cargo_line("no-such-command")).unwrap_err();
+        assert!(error.to_string().contains("no-such-command"), "{error}");
+        assert!(run(&mut Command::new("/no/such/program")).is_err());
+    }
 }

@@ -49,7 +49,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 pub(crate) fn smoke(workspace: &Workspace) -> Result<()> {
     workspace.require_binary("postern-sim", "sim")?;
     let tests = "test --quiet --locked --profile sim -p postern-sim -p postern-power-cut";
-    command::run(&mut cargo_line(tests))?;
+    command::run_tests(&mut cargo_line(tests))?;
     let fresh = fresh_seed().to_string();
     simulate(&["--runs", &FIXED_WORLDS.to_string()])?;
     simulate(&["--runs", &FRESH_WORLDS.to_string(), "--from", &fresh])?;

@@ -123,7 +123,7 @@ fn unit(_: &Workspace) -> Result<()> {
     for package in NEED_ROOT.iter().chain(&OPTIMISED_ONLY) {
         test.args(["--exclude", package]);
     }
-    command::run(&mut test)
+    command::run_tests(&mut test)
 }
 
 fn doc(_: &Workspace) -> Result<()> {
@@ -132,7 +132,7 @@ fn doc(_: &Workspace) -> Result<()> {
 }
 
 fn hal(_: &Workspace) -> Result<()> {
-    command::run(with_root(&mut cargo_line("test --quiet --locked -p postern-hal-linux"))?)
+    command::run_tests(with_root(&mut cargo_line("test --quiet --locked -p postern-hal-linux"))?)
 }
 
 /// One after the other: the scenarios measure time and would disturb each other.
