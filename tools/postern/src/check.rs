@@ -4,7 +4,7 @@ use postern_core::knock::{Protocol, Step};
 use postern_core::limits::CAPTURE_RANGES_MAX;
 use serde::Serialize;
 
-use crate::compile::{CompileError, compile};
+use crate::compile::compile;
 use crate::finding::{Finding, Severity, place_of};
 use crate::guards;
 use crate::probability::{one_scan, words};
@@ -54,8 +54,11 @@ impl Checked {
 
 /// Checks the text of a site file.
 pub fn check(text: &str) -> Checked {
-    let (site, findings) = read(text);
-    let Some(site) = site else { return Checked { site: None, findings, odds: Vec::new() } };
+    let (site, mut findings) = read(text);
+    let Some(site) = site else {
+        findings.sort_by_key(|finding| (finding.line, finding.column));
+        return Checked { site: None, findings, odds: Vec::new() };
+    };
     let mut linter = Linter { text, findings };
     linter.compiles(&site);
     let odds = linter.sequences(&site);
@@ -84,23 +87,21 @@ impl Linter<'_> {
     ) {
         let allowed = door.allows(code);
         let (line, column) = place_of(self.text, offset);
-        let (severity, suggestion) = match (allowed, severity) {
-            (true, _) => (Severity::Note, "allowed by this door's `allow`".to_owned()),
-            (false, Severity::Error) => {
-                (severity, format!("{suggestion}; or accept it with `allow = [\"{code}\"]`"))
-            }
-            (false, _) => (severity, suggestion.to_owned()),
+        let accept = format!("{suggestion}; or accept it with `allow = [\"{code}\"]`");
+        let (severity, message, suggestion) = match (allowed, severity) {
+            (true, _) => (Severity::Note, format!("{message} (allowed by this door)"), String::new()),
+            (false, Severity::Error) => (severity, message, accept),
+            (false, _) => (severity, message, suggestion.to_owned()),
         };
         self.findings.push(Finding { line, column, severity, code, message, suggestion });
     }
 
     fn compiles(&mut self, site: &SiteFile) {
         if let Err(error) = compile(site) {
-            let offset = if let CompileError::NoSuchInterface { offset, .. } = error { offset } else { 0 };
-            let (line, column) = if offset > 0 { place_of(self.text, offset) } else { (0, 0) };
-            let suggestion = "change the site accordingly".to_owned();
-            let (severity, message) = (Severity::Error, error.to_string());
-            self.findings.push(Finding { line, column, severity, code: "compile", message, suggestion });
+            let (line, column) = error.offset(site).map_or((0, 0), |offset| place_of(self.text, offset));
+            let (severity, code, message) = (Severity::Error, error.code(), error.to_string());
+            let suggestion = error.suggestion().to_owned();
+            self.findings.push(Finding { line, column, severity, code, message, suggestion });
         }
         let ranges = capture_ranges(site);
         if ranges > CAPTURE_RANGES_MAX {

@@ -100,8 +100,8 @@ struct KnockArgs {
     /// Name or address of the gateway
     host: String,
     /// Knocks in order: tcp/PORT, udp/PORT, icmp/OCTETS
-    #[arg(required_unless_present = "site", conflicts_with = "site")]
-    steps: Vec<String>,
+    #[arg(required_unless_present = "site", conflicts_with = "site", value_parser = crate::site::step)]
+    steps: Vec<postern_core::Step>,
     /// Take the sequence from this site file
     #[arg(long, requires = "door")]
     site: Option<PathBuf>,
@@ -115,8 +115,8 @@ struct KnockArgs {
     #[arg(long, default_value_t = 0, requires = "probe", value_parser = clap::value_parser!(u32).range(0..=20))]
     retry: u32,
     /// Try this port, and exit with 0 only if it opened
-    #[arg(long, value_name = "tcp/PORT")]
-    probe: Option<String>,
+    #[arg(long, value_name = "tcp/PORT", value_parser = probe_port)]
+    probe: Option<u16>,
     /// How long one try of the port takes, in milliseconds
     #[arg(long, default_value_t = 1000, value_name = "MS")]
     timeout: u64,
@@ -188,16 +188,16 @@ fn run_check(args: &CheckArgs) -> Result<u8> {
         let mut out = findings_text(&args.site, &text, &checked);
         for odds in &checked.odds {
             out.push_str(&format!(
-                "door {}: one random scan of all ports opens it with {}\n",
+                "door {}: one random scan of all ports opens it with a chance of {}\n",
                 odds.door, odds.words
             ));
         }
-        out.push_str(&format!(
-            "{}: {} errors, {} warnings\n",
-            args.site.display(),
-            checked.count(Severity::Error),
-            checked.count(Severity::Warning)
-        ));
+        let counted = |severity: Severity| {
+            let count = checked.count(severity);
+            format!("{count} {}{}", severity.name(), if count == 1 { "" } else { "s" })
+        };
+        let (errors, warnings) = (counted(Severity::Error), counted(Severity::Warning));
+        out.push_str(&format!("{}: {errors}, {warnings}\n", args.site.display()));
         print(&out)?;
     }
     Ok(if checked.is_refused() { code::INVALID_CONFIG } else { code::OK })
@@ -250,13 +250,17 @@ fn write_store(path: &Path, store: &[u8]) -> std::io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let fresh = path.with_file_name(name);
-    let mut file = std::fs::File::create(&fresh)?;
-    file.write_all(store)?;
-    file.sync_all()?;
-    drop(file);
-    std::fs::rename(&fresh, path).inspect_err(|_| {
+    let written = write_new(&fresh, store).and_then(|()| std::fs::rename(&fresh, path));
+    // A full disk must not keep half a store.
+    written.inspect_err(|_| {
         let _ = std::fs::remove_file(&fresh);
     })
+}
+
+fn write_new(path: &Path, store: &[u8]) -> std::io::Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    file.write_all(store)?;
+    file.sync_all()
 }
 
 fn run_show(path: &Path) -> Result<u8> {
@@ -275,16 +279,7 @@ fn run_show(path: &Path) -> Result<u8> {
 }
 
 fn run_knock(args: &KnockArgs) -> Result<u8> {
-    let steps = knock_steps(args)?;
-    let probe = match args
-        .probe
-        .as_deref()
-        .map(|text| (text, text.strip_prefix("tcp/").and_then(|port| port.parse().ok())))
-    {
-        None => None,
-        Some((_, Some(port))) => Some(port),
-        Some((text, None)) => anyhow::bail!("{text:?} is no TCP port: write --probe tcp/22"),
-    };
+    let Some(steps) = knock_steps(args)? else { return Ok(code::INVALID_CONFIG) };
     let family = match (args.v4, args.v6) {
         (true, _) => Family::V4,
         (_, true) => Family::V6,
@@ -295,7 +290,7 @@ fn run_knock(args: &KnockArgs) -> Result<u8> {
         Err(error) => return unreachable(args, &format!("{error:#}")),
     };
     let (delay, timeout) = (Duration::from_millis(args.delay), Duration::from_millis(args.timeout.max(1)));
-    let plan = Plan { address, steps, delay, retries: args.retry, probe, timeout };
+    let plan = Plan { address, steps, delay, retries: args.retry, probe: args.probe, timeout };
     let quiet = args.json || !std::io::stderr().is_terminal();
     let mut say = |text: &str| {
         if !quiet {
@@ -346,20 +341,28 @@ fn report(args: &KnockArgs, outcome: Outcome) -> Result<u8> {
     Ok(code)
 }
 
-fn knock_steps(args: &KnockArgs) -> Result<Vec<postern_core::Step>> {
-    let (Some(path), Some(name)) = (&args.site, &args.door) else {
-        return args
-            .steps
-            .iter()
-            .map(|text| crate::site::step(text).map_err(|error| anyhow::anyhow!("{text:?}: {error}")))
-            .collect();
+/// What `--probe` names.
+fn probe_port(text: &str) -> Result<u16, String> {
+    match crate::site::step(text) {
+        Ok(postern_core::Step { protocol: postern_core::knock::Protocol::Tcp, value }) => Ok(value),
+        _ => Err("only a TCP port tells whether it is open: write `tcp/22`".to_owned()),
+    }
+}
+
+/// The knocks of the command line or of the site file; `None` when the site file is no good, which
+/// has been said then.
+fn knock_steps(args: &KnockArgs) -> Result<Option<Vec<postern_core::Step>>> {
+    let (Some(path), Some(name)) = (&args.site, &args.door) else { return Ok(Some(args.steps.clone())) };
+    let text = read_text(path)?;
+    let checked = check(&text);
+    let Some(site) = &checked.site else {
+        let _ = write!(std::io::stderr(), "{}", findings_text(path, &text, &checked));
+        return Ok(None);
     };
-    let checked = check(&read_text(path)?);
-    let site = checked.site.with_context(|| format!("{} has errors: see `postern check`", path.display()))?;
     let door = site.doors.iter().find(|door| door.name.value == *name);
     let door = door.with_context(|| format!("{} has no door {name:?}", path.display()))?;
     let sequence = door.sequence.as_ref().with_context(|| format!("door {name:?} has no sequence"))?;
-    Ok(sequence.knocks())
+    Ok(Some(sequence.knocks()))
 }
 
 fn run_new_sequence(knocks: usize) -> Result<u8> {

@@ -4,7 +4,7 @@ use postern_config::site::{StoredDoor, StoredGuard, StoredSequence, StoredStep};
 use postern_config::{STORE_BYTES_MAX, Site, encode};
 use postern_core::knock::{FlagCondition, Step};
 use postern_core::limits::{DOORS_MAX, SEQUENCES_MAX};
-use postern_core::rule::RuleError;
+use postern_core::rule::{RuleError, SequenceId};
 
 use crate::guards;
 use crate::site::{DoorFile, SequenceFile, SiteFile};
@@ -25,6 +25,65 @@ pub enum CompileError {
     },
     /// The engine would refuse it.
     Rules(RuleError),
+}
+
+impl CompileError {
+    /// Stable name of the finding.
+    pub fn code(&self) -> &'static str {
+        match self {
+            CompileError::TooManyDoors => "too-many-doors",
+            CompileError::TooManySequences => "too-many-sequences",
+            CompileError::NoSuchInterface { .. } => "interface",
+            CompileError::Rules(RuleError::DuplicateName(_)) => "name",
+            CompileError::Rules(_) => "compile",
+        }
+    }
+
+    /// Octet of the file it is about, when it is about one place.
+    pub fn offset(&self, site: &SiteFile) -> Option<usize> {
+        let sequence = |id: SequenceId| {
+            let opening = |door: &'_ DoorFile| {
+                door.sequence.as_ref().map(|own| (own.offset, door.reorder_millis.offset))
+            };
+            let closing = |door: &'_ DoorFile| {
+                door.close_sequence.as_ref().map(|own| (own.offset, door.reorder_millis.offset))
+            };
+            let mut all = site.doors.iter().flat_map(|door| [opening(door), closing(door)]).flatten();
+            all.nth(usize::from(id.0))
+        };
+        match self {
+            CompileError::NoSuchInterface { offset, .. } => Some(*offset),
+            CompileError::TooManyDoors => site.doors.get(DOORS_MAX).map(|door| door.name.offset),
+            CompileError::Rules(RuleError::DuplicateName(id)) => {
+                site.doors.get(usize::from(id.0)).map(|door| door.name.offset)
+            }
+            CompileError::Rules(RuleError::BadReorder(id) | RuleError::ReorderNeedsDistinctSteps(id)) => {
+                sequence(*id).map(|(_, reorder)| reorder)
+            }
+            CompileError::Rules(RuleError::BadFlags(id)) => sequence(*id).map(|(own, _)| own),
+            CompileError::TooManySequences | CompileError::Rules(_) => None,
+        }
+    }
+
+    /// What to do about it.
+    pub fn suggestion(&self) -> &'static str {
+        match self {
+            CompileError::TooManyDoors => "protect more ports with each door",
+            CompileError::TooManySequences => "do without some of the `close_sequence`s",
+            CompileError::NoSuchInterface { .. } => {
+                "add it to `interfaces` of [gateway], or leave it out here"
+            }
+            CompileError::Rules(error) => match error {
+                RuleError::DuplicateName(_) => "give each door a name of its own: logs tell doors by it",
+                RuleError::BadReorder(_) => "write `reorder = \"150ms\"`",
+                RuleError::ReorderNeedsDistinctSteps(_) => "use other knocks, or do without `reorder`",
+                RuleError::TooManyPorts => "protect fewer ports",
+                RuleError::TooManyFlagConditions => "use the same `tcp_flags` for more doors",
+                RuleError::StepSharedTooOften(_) => "give each door knocks of its own",
+                _ => "change the site accordingly",
+            },
+        }
+    }
 }
 
 /// The site as it is stored, proved to be one the engine accepts.
@@ -114,7 +173,7 @@ fn rule_words(error: RuleError) -> String {
     match error {
         RuleError::TooManyPorts => "more protected ports than the firewall adapter takes".into(),
         RuleError::TooManyFlagConditions => "more different `tcp_flags` than the kernel filter takes".into(),
-        RuleError::DuplicateName(door) => format!("door {} has the name of another door", door.0 + 1),
+        RuleError::DuplicateName(door) => format!("door {} has the name of an earlier door", door.0 + 1),
         RuleError::BadReorder(_) => "`reorder` must be shorter than `within`".into(),
         RuleError::ReorderNeedsDistinctSteps(_) => {
             "a sequence with `reorder` needs distinct knocks, eight at most".into()

@@ -61,7 +61,10 @@ pub fn place_of(text: &str, offset: usize) -> (u32, u32) {
 ///   fix: use four knocks or more
 /// ```
 pub fn render(path: &str, text: &str, finding: &Finding) -> String {
-    let Finding { line, column, severity, code, message, suggestion } = finding;
+    let Finding { line, column, severity, code, .. } = finding;
+    // Both may quote the file, which comes from who knows where.
+    let [message, suggestion] =
+        [&finding.message, &finding.suggestion].map(|text| text.chars().map(printable).collect::<String>());
     let mut out = String::new();
     if *line == 0 {
         let _ = writeln!(out, "{path}: {}[{code}]: {message}", severity.name());

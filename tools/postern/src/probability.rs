@@ -36,7 +36,7 @@ fn slow_scan(knocks: u32, guards: u32) -> f64 {
 /// As people read it: `1 in 84,000`.
 pub fn words(probability: f64) -> String {
     if probability >= 1.0 {
-        return "certain".into();
+        return "1 in 1: certain".into();
     }
     let one_in = 1.0 / probability;
     let (value, unit) = match one_in {
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn numbers_for_people() {
-        assert_eq!(words(1.0), "certain");
+        assert_eq!(words(1.0), "1 in 1: certain");
         assert_eq!(words(1.0 / 6.0), "1 in 6");
         assert_eq!(words(1.2e-11), "1 in 83.3 billion");
     }

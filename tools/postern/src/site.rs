@@ -9,6 +9,7 @@ mod read;
 mod words;
 
 pub use read::read;
+pub(crate) use words::did_you_mean;
 pub use words::step;
 
 /// A value and the octet of the file it begins at.

@@ -1,9 +1,27 @@
 //! Lints about doors and what they have in common.
 
 use super::Linter;
-use crate::finding::Severity;
+use crate::finding::{Finding, Severity, place_of};
 use crate::guards;
-use crate::site::{DoorFile, SequenceFile, SiteFile};
+use crate::site::{DoorFile, SequenceFile, SiteFile, did_you_mean};
+
+/// The findings a door can allow.
+const ALLOWABLE: [&str; 14] = [
+    "ephemeral-port",
+    "long-open",
+    "monotone-sequence",
+    "no-way-in",
+    "one-time-unsupported",
+    "overlapping-doors",
+    "overlapping-sequences",
+    "protected-port",
+    "repeated-knock",
+    "scan-probability",
+    "service-port",
+    "short-sequence",
+    "stock-ping",
+    "wide-guards",
+];
 
 /// A door open for longer than this is hardly a door.
 const OPEN_FOR_LONG_SECS: u32 = 3600;
@@ -15,10 +33,22 @@ const GUARDS_WIDE: u32 = 16_384;
 pub(super) fn check(linter: &mut Linter<'_>, site: &SiteFile) {
     for (index, door) in site.doors.iter().enumerate() {
         alone(linter, door);
+        allowances(linter, door);
         for other in site.doors.get(..index).unwrap_or_default() {
             ports_in_common(linter, door, other);
             sequences_in_common(linter, door, other);
         }
+    }
+    if site.doors.is_empty() {
+        let (line, column) = place_of(linter.text, site.name.offset);
+        linter.findings.push(Finding {
+            line,
+            column,
+            severity: Severity::Warning,
+            code: "no-doors",
+            message: "there is no door: nothing is protected, and the firewall lets everything pass".into(),
+            suggestion: "add a `[[door]]` for each service".into(),
+        });
     }
     let guarded = guards::count(&guards::choose(site));
     if let Some(door) = site.doors.first().filter(|_| guarded > GUARDS_WIDE) {
@@ -31,7 +61,7 @@ pub(super) fn check(linter: &mut Linter<'_>, site: &SiteFile) {
 fn alone(linter: &mut Linter<'_>, door: &DoorFile) {
     let name = &door.name.value;
     if door.open_for_secs.value > OPEN_FOR_LONG_SECS {
-        let message = format!("door `{name}` stays open for {} s after one knock", door.open_for_secs.value);
+        let message = format!("door `{name}` stays open for {}", duration(door.open_for_secs.value));
         let suggestion = "connections go on when the door closes: a minute is enough to connect";
         linter.about(door, door.open_for_secs.offset, Severity::Warning, "long-open", message, suggestion);
     }
@@ -43,10 +73,33 @@ fn alone(linter: &mut Linter<'_>, door: &DoorFile) {
         let suggestion = "the door stays closed for them; nothing is ever accepted twice by mistake";
         linter.about(door, one_time.offset, Severity::Warning, "one-time-unsupported", message, suggestion);
     }
+    if let (Some(open), Some(close)) = (&door.sequence, &door.close_sequence) {
+        if is_subsequence(open, close) || is_subsequence(close, open) {
+            let message = format!("door `{name}` opens and closes with the same knocks");
+            let suggestion = "give `close_sequence` knocks of its own";
+            linter.about(door, close.offset, Severity::Error, "overlapping-sequences", message, suggestion);
+        }
+    }
     if door.sequence.is_none() {
         let message = format!("nothing opens door `{name}`: its ports are dropped for everybody");
         let suggestion = "give it a `sequence`";
         linter.about(door, door.name.offset, Severity::Warning, "no-way-in", message, suggestion);
+    }
+}
+
+/// A slip in `allow` would leave the finding in place, or hide that it is gone.
+fn allowances(linter: &mut Linter<'_>, door: &DoorFile) {
+    for allowed in &door.allow {
+        let code = &allowed.value;
+        if !ALLOWABLE.contains(&code.as_str()) {
+            let message = format!("{code:?} is no finding that a door can allow");
+            let suggestion = match did_you_mean(code, &ALLOWABLE) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => "the code to allow stands in brackets in the finding".to_owned(),
+            };
+            let severity = Severity::Warning;
+            linter.about(door, allowed.offset, severity, "unknown-allow", message, &suggestion);
+        }
     }
 }
 
@@ -58,6 +111,15 @@ fn ports_in_common(linter: &mut Linter<'_>, door: &DoorFile, other: &DoorFile) {
             format!("doors `{other}` and `{name}` both open {}: the easier way in counts", port.value);
         let suggestion = "make sure that both are meant to";
         linter.about(door, port.offset, Severity::Warning, "overlapping-doors", message, suggestion);
+    }
+}
+
+/// As a site file writes it, with the largest unit that fits.
+fn duration(secs: u32) -> String {
+    match secs {
+        secs if secs % 3600 == 0 => format!("{} h", secs / 3600),
+        secs if secs % 60 == 0 => format!("{} min", secs / 60),
+        secs => format!("{secs} s"),
     }
 }
 

@@ -76,9 +76,12 @@ impl Reader<'_> {
                         doors.extend(self.door(table, at));
                     }
                 }
-                None => {
-                    self.error(start(item), "type", "doors are tables", "write each door under `[[door]]`")
-                }
+                None => self.error(
+                    start(item),
+                    "type",
+                    "`door` must be a list of tables",
+                    "write each door under `[[door]]`",
+                ),
             },
         }
         Some(SiteFile { name: name?, interfaces: interfaces?, backend, exempt_interfaces, guards, doors })
@@ -88,16 +91,17 @@ impl Reader<'_> {
         match root.get("schema").map(|item| (item.as_integer(), start(item))) {
             Some((Some(SCHEMA), _)) => {}
             Some((_, at)) => self.error(at, "schema", "this version reads schema 1", "write `schema = 1`"),
-            None => self.error(0, "schema", "the file does not say its schema", "begin it with `schema = 1`"),
+            None => self.error(0, "schema", "`schema` is missing", "begin the file with `schema = 1`"),
         }
     }
 
     fn gateway(&mut self, root: &dyn TableLike) -> GatewayTable {
         let mut guards = GuardWidths::default();
         let Some(table) = self.table(root, "gateway") else {
-            self.error(0, "missing", "there is no [gateway]", "add `[gateway]` with `name` and `interfaces`");
+            self.error(0, "missing", "[gateway] is missing", "add `[gateway]` with `name` and `interfaces`");
             return (None, None, guards);
         };
+        let at = root.get("gateway").map_or(0, start);
         let known = ["name", "interfaces", "spa_port", "guard_tcp", "guard_udp", "guard_icmp"];
         self.known_keys(table, "[gateway]", &known);
         for (key, width) in
@@ -119,13 +123,13 @@ impl Reader<'_> {
                 }
             }
         }
-        let name = self.required_text(table, "name", "[gateway]").filter(|name| self.check_name(name));
+        let name = self.required_text(table, "name", "[gateway]", at).filter(|name| self.check_name(name));
         let interfaces = self.interface_names(table, "interfaces");
         if interfaces.as_ref().is_some_and(Vec::is_empty) || table.get("interfaces").is_none() {
             self.error(
-                0,
+                table.get("interfaces").map_or(at, start),
                 "missing",
-                "no interface is named",
+                "no interface is named in [gateway]",
                 "say where knocks arrive: `interfaces = [\"wwan0\"]`",
             );
         }
@@ -174,7 +178,7 @@ impl Reader<'_> {
         if let Some(item) = table.get("spa") {
             self.spa_unsupported(start(item));
         }
-        let name = self.required_text_at(table, "name", "[[door]]", at).filter(|name| self.check_name(name));
+        let name = self.required_text(table, "name", "[[door]]", at).filter(|name| self.check_name(name));
         let ports = self.ports(table, at);
         let open_for_secs = self.open_for(table, at);
         let within =
@@ -246,7 +250,7 @@ impl Reader<'_> {
         let offset = table.get(key).map(start)?;
         let texts = self.texts(table, key)?;
         if texts.is_empty() || texts.len() > STEPS_MAX {
-            let what = format!("a sequence has 1 to {STEPS_MAX} knocks");
+            let what = format!("a sequence has 1 to {STEPS_MAX} knocks, and this one {}", texts.len());
             self.error(offset, "limit", what, "four or five are plenty");
             return None;
         }
@@ -287,7 +291,7 @@ impl Reader<'_> {
         match u32::try_from(millis.value).ok().filter(|_| (least..=most).contains(&millis.value)) {
             Some(value) => At::new(value, millis.offset),
             None => {
-                let what = format!("`{key}` is {least} ms to {most} ms");
+                let what = format!("`{key}` must be {least} ms to {most} ms, and is {} ms", millis.value);
                 self.error(millis.offset, "limit", what, "choose a time in that range");
                 At::new(default, millis.offset)
             }
@@ -322,7 +326,12 @@ impl Reader<'_> {
         let item = root.get(key)?;
         let table = item.as_table_like();
         if table.is_none() {
-            self.error(start(item), "type", format!("`{key}` is a table"), format!("write it as `[{key}]`"));
+            self.error(
+                start(item),
+                "type",
+                format!("`{key}` must be a table"),
+                format!("write it as `[{key}]`"),
+            );
         }
         table
     }
@@ -333,7 +342,7 @@ impl Reader<'_> {
             self.error(
                 start(item),
                 "type",
-                format!("`{key}` is a list of strings"),
+                format!("`{key}` must be a list of strings"),
                 format!("write `{key} = [\"...\"]`"),
             );
             return None;
@@ -343,19 +352,18 @@ impl Reader<'_> {
             let offset = value.span().map_or(0, |span| span.start);
             match value.as_str() {
                 Some(text) => texts.push(At::new(text.to_owned(), offset)),
-                None => {
-                    self.error(offset, "type", format!("`{key}` is a list of strings"), "put it in quotes")
-                }
+                None => self.error(
+                    offset,
+                    "type",
+                    format!("`{key}` must be a list of strings"),
+                    "put it in quotes",
+                ),
             }
         }
         Some(texts)
     }
 
-    fn required_text(&mut self, table: &dyn TableLike, key: &str, place: &str) -> Option<At<String>> {
-        self.required_text_at(table, key, place, 0)
-    }
-
-    fn required_text_at(
+    fn required_text(
         &mut self,
         table: &dyn TableLike,
         key: &str,
@@ -363,7 +371,12 @@ impl Reader<'_> {
         at: usize,
     ) -> Option<At<String>> {
         if table.get(key).is_none() {
-            self.error(at, "missing", format!("{place} has no `{key}`"), format!("add `{key} = \"...\"`"));
+            self.error(
+                at,
+                "missing",
+                format!("`{key}` is missing in {place}"),
+                format!("add `{key} = \"...\"`"),
+            );
         }
         self.optional_text(table, key)
     }
@@ -376,7 +389,7 @@ impl Reader<'_> {
                 self.error(
                     start(item),
                     "type",
-                    format!("`{key}` is a string"),
+                    format!("`{key}` must be a string"),
                     format!("write `{key} = \"...\"`"),
                 );
                 None
@@ -396,9 +409,9 @@ impl Reader<'_> {
         for (key, at) in unknown {
             let suggestion = match did_you_mean(&key, known) {
                 Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!("{place} knows {}", known.join(", ")),
+                None => format!("known there: {}", known.join(", ")),
             };
-            self.error(at, "unknown-key", format!("{place} has no `{key}`"), suggestion);
+            self.error(at, "unknown-key", format!("unknown key `{key}` in {place}"), suggestion);
         }
     }
 }

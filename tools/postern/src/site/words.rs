@@ -20,10 +20,10 @@ pub fn step(text: &str) -> Result<Step, String> {
         "tcp" | "udp" if value == 0 => Err("ports are 1 to 65535".into()),
         "tcp" => Ok(Step::tcp(value)),
         "udp" => Ok(Step::udp(value)),
-        "icmp" if value > 1400 => {
-            Err("an echo request of over 1400 octets is cut to pieces on the way, and fragments never count"
-                .into())
-        }
+        "icmp" if value > 1400 => Err(
+            "use 1400 octets or less: longer ones are cut to pieces on the way, and fragments never count"
+                .into(),
+        ),
         "icmp" => Ok(Step::icmp(value)),
         _ => Err(expected()),
     }
@@ -86,7 +86,7 @@ fn number(text: &str) -> Option<u16> {
 }
 
 /// The word among `known` that was probably meant.
-pub(super) fn did_you_mean<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn did_you_mean<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let best = known.iter().map(|candidate| (distance(word, candidate), *candidate)).min()?;
     (best.0 <= 1 + word.len() / 4).then_some(best.1)
 }
