@@ -25,7 +25,7 @@ pub struct Random(pub u64);
 
 impl Random {
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -34,7 +34,7 @@ impl Random {
 
     /// A source that is nobody's: `10.0.0.0/8`, to which the gateway has no route.
     pub fn source(&mut self) -> [u8; 4] {
-        let [_, b, c, d, ..] = self.next().to_be_bytes();
+        let [_, b, c, d, ..] = self.number().to_be_bytes();
         [10, b, c, d]
     }
 
@@ -42,7 +42,7 @@ impl Random {
     pub fn ports(&mut self) -> Vec<u16> {
         let mut ports: Vec<u16> = (1..=u16::MAX).collect();
         for last in (1..ports.len()).rev() {
-            let other = usize::try_from(self.next() % (last as u64 + 1)).unwrap_or(0);
+            let other = usize::try_from(self.number() % (last as u64 + 1)).unwrap_or(0);
             ports.swap(last, other);
         }
         ports
@@ -207,6 +207,8 @@ impl Drop for Flood {
 /// How clients come.
 #[derive(Clone, Copy, Debug)]
 pub struct Visit {
+    /// Number of the first client (see [`client_address`]).
+    pub first: usize,
     /// How many, with addresses of their own.
     pub clients: usize,
     /// One starts this long after the one before.
@@ -242,7 +244,7 @@ pub fn visit(arena: &Arena, knocks: &[u16], visit: Visit) -> Result<Vec<Option<D
         for (number, client) in clients.iter_mut().enumerate() {
             over &= step(arena, &sender, knocks, visit, started, number, client)?;
         }
-        read_answers(&answers, &mut clients);
+        read_answers(&answers, visit.first, &mut clients);
         if over {
             return Ok(clients.into_iter().map(|client| client.let_in).collect());
         }
@@ -260,7 +262,7 @@ fn step(
     number: usize,
     client: &mut Client,
 ) -> Result<bool> {
-    let source = client_address(number);
+    let source = client_address(visit.first + number);
     let times = |each: Duration, count: usize| each * u32::try_from(count).unwrap_or(0);
     if let Some(&port) = knocks.get(client.knocked) {
         let due = started + times(visit.every, number) + times(visit.pause, client.knocked);
@@ -298,11 +300,12 @@ fn answers(arena: &Arena) -> Result<OwnedFd> {
     Ok(arena.outside.enter(|| socket(AddressFamily::Inet, SockType::Raw, flags, SockProtocol::Tcp))?)
 }
 
-fn read_answers(answers: &OwnedFd, clients: &mut [Client]) {
+fn read_answers(answers: &OwnedFd, first: usize, clients: &mut [Client]) {
     let mut packet = [0; 256];
     while let Ok(length) = recv(answers.as_raw_fd(), &mut packet, MsgFlags::empty()) {
         let is_answer = length >= 40 && packet[20..22] == SERVICE.to_be_bytes() && packet[33] & 0x3f == 0x12;
-        let client = usize::from(packet[19]).checked_sub(1).and_then(|number| clients.get_mut(number));
+        let client =
+            usize::from(packet[19]).checked_sub(1 + first).and_then(|number| clients.get_mut(number));
         if let Some(client) = client.filter(|client| is_answer && client.let_in.is_none()) {
             client.let_in = client.last_knock.map(|last| last.elapsed());
         }

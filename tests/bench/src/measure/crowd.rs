@@ -22,6 +22,7 @@ const APART: Duration = Duration::from_millis(127);
 
 fn overlapping(pause_ms: u64) -> Visit {
     Visit {
+        first: 0,
         clients: CROWD,
         every: Duration::from_millis(10),
         pause: Duration::from_millis(pause_ms),
@@ -46,6 +47,7 @@ pub(super) fn latency(effort: Effort) -> Result<Table> {
     for subject in Subject::GUARDS {
         let arena = Arena::new(subject, &KNOCKS)?;
         let calm = Visit {
+            first: 0,
             clients: effort.samples,
             every: Duration::from_millis(120),
             pause: Duration::from_millis(30),
@@ -92,7 +94,8 @@ fn under_attack(
     let sent = attack.map(Flood::stop).transpose()?.unwrap_or_default();
     let (after_kb, _) = meter::memory_kb(pid)?;
     let rate = if per_second == 0 { "0".to_owned() } else { format!("{:.1}", sent.kpps()) };
-    let mut row = vec![subject.to_string(), pause_ms.to_string(), rate];
+    let asked = format!("{:.1}", f64::from(per_second) / 1e3);
+    let mut row = vec![subject.to_string(), pause_ms.to_string(), asked, rate];
     row.extend(summary(let_in));
     let lost = arena.lost().map_or("-".to_owned(), |lost| lost.to_string());
     row.extend([lost, format!("{before_kb} -> {after_kb}")]);
@@ -100,7 +103,7 @@ fn under_attack(
     Ok(())
 }
 
-const ATTACKED: [&str; 8] = [
+const ATTACKED: [&str; 9] = [
     "subject",
     "knocks apart ms",
     "attack sent kpps",

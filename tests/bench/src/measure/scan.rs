@@ -64,6 +64,7 @@ fn subject_scanned(
     // No knocks: everybody only tries the door.
     let knock = [crate::arena::IRRELEVANT];
     let look = Visit {
+        first: 0,
         clients: kinds.len(),
         every: Duration::ZERO,
         pause: Duration::ZERO,
@@ -78,6 +79,15 @@ fn subject_scanned(
             these.fold((0, 0), |(all, found), (_, open)| (all + 1, found + i32::from(open.is_some())));
         table.row(vec![subject.to_string(), name.to_owned(), kind.to_owned(), format!("{found} of {all}")]);
     }
+    // The control: the subject still works, and an open door is seen.
+    let honest = Visit { first: kinds.len(), clients: 1, pause: Duration::from_millis(30), ..look };
+    let let_in = visit(&arena, sequence, honest)?.iter().flatten().count();
+    table.row(vec![
+        subject.to_string(),
+        name.to_owned(),
+        "control: an honest knock".to_owned(),
+        format!("{let_in} of 1"),
+    ]);
     Ok(())
 }
 
