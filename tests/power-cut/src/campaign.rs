@@ -2,10 +2,10 @@
 
 use postern_config::partition::{Choice, Kind, Mark, PAYLOAD_BYTES_MAX, Store};
 use postern_core::port::SECTOR_BYTES;
+use postern_sim::random::Random;
 
 use crate::medium::{Image, Operation, Recorder, Sector};
 use crate::oracle::{Expected, Violation, check};
-use crate::random::Random;
 use crate::tear::{FILLS, tear};
 
 /// Sectors whose subsets are all tried; of more, a choice.
@@ -217,7 +217,7 @@ impl Cutter {
         if missing.is_empty() {
             return;
         }
-        let (index, new) = pending[missing[self.random.below(missing.len())]];
+        let (index, new) = pending[missing[self.random.below(missing.len() as u64) as usize]];
         let old = image.sector(index);
         for kept in (0..SECTOR_BYTES).step_by(self.effort.tear_step_bytes) {
             for fill in FILLS {
@@ -261,8 +261,8 @@ pub fn lived_in(seed: u64) -> Image {
     let mut random = Random::new(seed);
     let mut image = Image::blank();
     for round in 0..12 + random.below(12) {
-        let mut payload = vec![0; 1 + random.below(3000)];
-        random.fill(&mut payload);
+        let mut payload = vec![0; 1 + random.below(3000) as usize];
+        payload.fill_with(|| random.bits() as u8);
         let action = match random.below(6) {
             0 => Action::Trial(payload),
             1 => Action::Confirm,
@@ -280,7 +280,7 @@ pub fn actions(payload_bytes: usize, seed: u64) -> Vec<Action> {
     let mut random = Random::new(seed);
     let mut payload = || {
         let mut bytes = vec![0; payload_bytes];
-        random.fill(&mut bytes);
+        bytes.fill_with(|| random.bits() as u8);
         bytes
     };
     vec![

@@ -2,8 +2,9 @@
 
 use postern_core::port::SECTOR_BYTES;
 
+use postern_sim::random::Random;
+
 use crate::medium::Sector;
-use crate::random::Random;
 
 /// How the part that was not written in time looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub fn tear(
         Fill::Ones => [0xff; SECTOR_BYTES],
         Fill::Noise => {
             let mut noise = [0; SECTOR_BYTES];
-            random.fill(&mut noise);
+            noise.fill_with(|| random.bits() as u8);
             noise
         }
     };
