@@ -106,7 +106,8 @@ fn under_attack(
 const ATTACKED: [&str; 9] = [
     "subject",
     "knocks apart ms",
-    "attack sent kpps",
+    "asked kpps",
+    "sent kpps",
     "let in",
     "p50 ms",
     "p99 ms",
