@@ -1,7 +1,7 @@
 //! A story told in bytes: knocks, ticks, firewall answers and mishaps, with the rules of the engine
 //! checked after every sentence.
 //!
-//! Each sentence is one octet for the verb and up to three for its objects; see [`Story::tell`].
+//! Each sentence is one octet for the verb and up to three for its objects; see `Story::tell`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;

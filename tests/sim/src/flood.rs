@@ -145,7 +145,7 @@ pub fn table_bytes(units: usize) -> usize {
     }
 }
 
-/// As many floods as it takes for `clients`, [`CLIENTS_AT_ONCE`] in each.
+/// As many floods as it takes for `clients`, `CLIENTS_AT_ONCE` in each.
 pub fn floods<const UNITS: usize>(kind: Kind, rate_pps: u64, clients: u64) -> Cell {
     let mut sum = Cell::default();
     for seed in 0..clients.div_ceil(CLIENTS_AT_ONCE) {
