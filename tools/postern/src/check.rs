@@ -142,18 +142,14 @@ impl Linter<'_> {
         sequence: &SequenceFile,
         ranges: &[postern_core::rule::GuardRange],
     ) -> ScanOdds {
-        // Echo requests are not part of a port scan; counting them as if they were is on the safe
-        // side for guards, and a knock that scans never send is no help to them.
-        let reachable = sequence.steps.iter().filter(|step| step.value.protocol != Protocol::Icmp).count();
-        let guarded: Vec<_> =
-            ranges.iter().copied().filter(|range| range.protocol != Protocol::Icmp).collect();
-        let knocks = u32::try_from(reachable).unwrap_or(u32::MAX);
-        let probability = if reachable < sequence.steps.len() {
-            // A scan alone cannot complete it; with the lengths known it still takes the ports.
-            one_scan(knocks.max(1), guards::count(&guarded)) / 1400.0
-        } else {
-            one_scan(knocks, guards::count(&guarded))
+        // Counted is the scanner who scans the protocols of this sequence and no other, so that only
+        // their guards see him; with an echo request among them, every length as well.
+        let scanned = |range: &postern_core::rule::GuardRange| {
+            sequence.steps.iter().any(|step| step.value.protocol == range.protocol)
         };
+        let seen: Vec<_> = ranges.iter().copied().filter(scanned).collect();
+        let knocks = u32::try_from(sequence.steps.len()).unwrap_or(u32::MAX);
+        let probability = one_scan(knocks, guards::count(&seen));
         let odds = ScanOdds { door: door.name.value.clone(), probability, words: words(probability) };
         if probability > SCAN_WARNING {
             let severity = if probability > SCAN_ERROR { Severity::Error } else { Severity::Warning };

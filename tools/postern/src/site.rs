@@ -41,7 +41,7 @@ pub struct GuardWidths {
 
 impl Default for GuardWidths {
     fn default() -> Self {
-        Self { tcp: 256, udp: 16, icmp: 4 }
+        Self { tcp: 256, udp: 16, icmp: 16 }
     }
 }
 
