@@ -48,8 +48,9 @@ pub(crate) const TEST: &[&str] = &[
     "g++",
 ];
 
-/// Packages with a service that Debian would start at every boot.
-const SERVICES: [(&str, &str); 2] = [("openssh-server", "ssh"), ("knockd", "knockd")];
+/// Services that come with these packages or with what they depend on, and that Debian would start
+/// at every boot.
+const SERVICES: [&str; 3] = ["ssh", "knockd", "cron"];
 
 /// What to install.
 #[derive(Debug, clap::Args)]
@@ -96,12 +97,29 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
         command::run(&mut apt(&["update", "-q"])?)?;
     }
     println!("{}", extent(&missing)?);
+    let here_before = services();
     let quiet = NoDaemons::begin()?;
     let mut words = vec!["install", "-q", "-y", "--no-install-recommends"];
     words.extend(&missing);
-    let installed = command::run(&mut apt(&words)?).with_context(|| by_hand(&missing));
-    quiet.end(&missing)?;
-    installed
+    let mut installed = command::run(&mut apt(&words)?);
+    if installed.is_err() {
+        println!("Once more, with fresh package lists.");
+        installed = command::run(&mut apt(&["update", "-q"])?).and_then(|()| command::run(&mut apt(&words)?));
+    }
+    quiet.end()?;
+    installed.with_context(|| by_hand(&missing))?;
+    for service in services().into_iter().filter(|service| !here_before.contains(service)) {
+        // Where there are no boot scripts, as in a container, nothing is started either.
+        let _ = output(as_root("/usr/sbin/update-rc.d")?.args([service, "disable"]));
+        println!("{service}: not started, and not at the next boot either");
+    }
+    Ok(())
+}
+
+/// Those of [`SERVICES`] that are installed.
+fn services() -> Vec<&'static str> {
+    let is_installed = |service: &&str| Path::new("/etc/init.d").join(service).exists();
+    SERVICES.into_iter().filter(is_installed).collect()
 }
 
 /// Those of `packages` that are not installed.
@@ -170,18 +188,8 @@ impl NoDaemons {
         placed.map(|_| Self { ours: true })
     }
 
-    /// Takes the file away and keeps the services of new packages from starting at the next boot.
-    fn end(self, new: &[&str]) -> Result<()> {
-        for (package, service) in SERVICES {
-            let was_installed = new.contains(&package) && missing(&[package])?.is_empty();
-            if was_installed && Path::new("/usr/sbin/update-rc.d").exists() {
-                // What has no boot scripts, as in a container, starts nothing either.
-                let _ = output(
-                    as_root("/usr/sbin/update-rc.d")?.args([service, "disable"]).stdout(Stdio::null()),
-                );
-                println!("{service}: not started, and not at the next boot either");
-            }
-        }
+    /// Takes the file away, if it is ours.
+    fn end(self) -> Result<()> {
         if self.ours {
             output(as_root("rm")?.args(["-f", Self::PATH]))?;
         }
