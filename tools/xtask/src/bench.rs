@@ -22,10 +22,10 @@ pub(crate) struct Options {
 /// When a step fails.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     workspace.require_binary("postern-bench", "bench")?;
-    setup::install(setup::TEST)?;
-    command::run(&mut cargo_line("build --locked --release -p posternd -p postern -p postern-bench --bins"))?;
     let programs = workspace.target.join("release");
     let mut bench = as_root(programs.join("bench"))?;
+    setup::install(setup::TEST)?;
+    command::run(&mut cargo_line("build --locked --release -p posternd -p postern -p postern-bench --bins"))?;
     bench.env("POSTERN_BIN_DIR", &programs).args(&options.name).args(&options.rest);
     command::run(&mut bench)
 }

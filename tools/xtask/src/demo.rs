@@ -20,10 +20,10 @@ pub(crate) struct Options {
 /// When a step fails; the demonstration itself checks all it tells.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     workspace.require_binary("postern-e2e", "demo")?;
-    setup::install(setup::DEMO)?;
-    command::run(&mut cargo_line("build --locked -p posternd -p postern -p postern-e2e --bins"))?;
     let programs = workspace.target.join("debug");
     let mut demo = as_root(programs.join("demo"))?;
+    setup::install(setup::DEMO)?;
+    command::run(&mut cargo_line("build --locked -p posternd -p postern -p postern-e2e --bins"))?;
     demo.env("POSTERN_BIN_DIR", &programs).arg("--no-install");
     if options.keep {
         demo.arg("--keep");

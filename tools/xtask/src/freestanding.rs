@@ -130,7 +130,8 @@ impl Linked {
         for symbol in file.symbols() {
             let Ok(name) = symbol.name() else { continue };
             if symbol.is_undefined() && !name.is_empty() {
-                imports.insert(name.to_owned());
+                // GNU ld writes the version behind the name.
+                imports.extend(name.split('@').next().map(str::to_owned));
             } else if symbol.kind() == SymbolKind::Text && symbol.is_definition() {
                 let name = format!("{:#}", rustc_demangle::demangle(name));
                 functions.push(Function { name, address: symbol.address(), size: symbol.size() });

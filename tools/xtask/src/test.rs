@@ -53,6 +53,9 @@ const STEPS: [Step; 12] = [
     Step { name: "e2e", what: "whole product in network namespaces, as root", run: e2e },
 ];
 
+/// Steps that need root.
+const AS_ROOT: [&str; 2] = ["hal", "e2e"];
+
 fn step_names() -> Vec<&'static str> {
     STEPS.iter().map(|step| step.name).collect()
 }
@@ -67,6 +70,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     if options.list {
         chosen.iter().for_each(|step| println!("{:<10} {}", step.name, step.what));
         return Ok(());
+    }
+    if chosen.iter().any(|step| AS_ROOT.contains(&step.name)) {
+        // Better now than after ten minutes.
+        command::as_root("true")?;
     }
     let started = Instant::now();
     let mut times = Vec::new();
@@ -178,6 +185,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), STEPS.len());
+        assert!(AS_ROOT.iter().all(|name| names.contains(name)));
     }
 
     #[test]
