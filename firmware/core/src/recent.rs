@@ -5,7 +5,7 @@
 //!
 //! - an exact, set-associative table with the time of each sighting, and
 //! - behind it, for entries it has to give up before their time, a keyed Bloom filter in
-//!   [`SLICES`] slices of time. A slice is cleared when it is older than the window.
+//!   `SLICES` slices of time. A slice is cleared when it is older than the window.
 //!
 //! Without a flood every answer is exact. Under a flood nobody is forgotten (a Bloom filter has no
 //! false negatives); the price is a false *positive* now and then, and a time known only to one
