@@ -27,7 +27,8 @@ pub enum Proof {
 pub enum DenyReason {
     /// The source touched a guard port within the sequence's time.
     Tainted,
-    /// Every place for grants is taken ([`crate::limits::GRANTS_MAX`]).
+    /// Every place for grants is taken, or every place this door may take
+    /// ([`crate::limits::GRANTS_MAX`], [`crate::limits::GRANTS_RESERVED`]).
     GrantsFull,
 }
 

@@ -17,7 +17,10 @@ use heapless::Vec;
 
 use crate::audit::{Proof, RevokeReason};
 use crate::knock::ServicePort;
-use crate::limits::{FIREWALL_ANSWER, FIREWALL_RETRY, FIREWALL_TRIES_MAX, GRANTS_MAX, PORTS_PER_DOOR_MAX};
+use crate::limits::{
+    FIREWALL_ANSWER, FIREWALL_RETRY, FIREWALL_TRIES_MAX, GRANTS_MAX, GRANTS_PER_DOOR_ASSURED,
+    GRANTS_RESERVED, PORTS_PER_DOOR_MAX,
+};
 use crate::port::{FirewallCommand, FirewallError};
 use crate::rule::{Door, DoorId, Name, RuleSet};
 use crate::time::Instant;
@@ -117,7 +120,7 @@ pub enum Change {
     Failed(FirewallError),
 }
 
-/// Every place is taken.
+/// Every place is taken, or every place this door may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GrantsFull;
 
@@ -166,7 +169,7 @@ impl GrantTable {
     /// extends it.
     ///
     /// # Errors
-    /// [`GrantsFull`] when every place is taken.
+    /// [`GrantsFull`] when every place it may have is taken.
     pub fn want(
         &mut self,
         id: DoorId,
@@ -189,6 +192,9 @@ impl GrantTable {
             self.note_due(now);
             return Ok(());
         }
+        if !self.has_place_for(id) {
+            return Err(GrantsFull);
+        }
         let grant = Grant {
             id: GrantId(self.next_id),
             door: Some(id),
@@ -208,6 +214,12 @@ impl GrantTable {
         self.next_id = self.next_id.wrapping_add(1);
         self.note_due(now);
         Ok(())
+    }
+
+    /// Whether a new grant of `door` has a place: the last ones are kept for doors with few.
+    fn has_place_for(&self, door: DoorId) -> bool {
+        let of_door = || self.grants.iter().filter(|grant| grant.door == Some(door)).count();
+        self.grants.len() < GRANTS_MAX - GRANTS_RESERVED || of_door() < GRANTS_PER_DOOR_ASSURED
     }
 
     /// Takes back the grants that `select` picks. Says how many.

@@ -51,6 +51,14 @@ pub const FLAG_CONDITIONS_MAX: usize = 8;
 /// Grants in force or in the making. A stock knockd forks a process for each.
 pub const GRANTS_MAX: usize = 1024;
 
+/// Places for grants that a door may take only while it has fewer than
+/// [`GRANTS_PER_DOOR_ASSURED`]: who knows one door's sequence, and forges addresses, cannot keep
+/// the clients of the other doors out.
+pub const GRANTS_RESERVED: usize = 256;
+
+/// Grants of one door that may use the reserved places.
+pub const GRANTS_PER_DOOR_ASSURED: usize = 16;
+
 /// Firewall commands one call of the engine may return.
 pub const EFFECTS_MAX: usize = 16;
 
@@ -113,6 +121,8 @@ pub const TABLE_UNITS: usize = 8;
 /// Octets all tables of the matcher may take in the product.
 pub const TABLE_BYTES_MAX: usize = 256 * 1024;
 
+const _: () = assert!(GRANTS_RESERVED < GRANTS_MAX);
+const _: () = assert!(GRANTS_PER_DOOR_ASSURED <= GRANTS_RESERVED);
 const _: () = assert!(REORDER_STEPS_MAX <= STEPS_MAX);
 const _: () = assert!(AUDIT_RESERVED_FOR_GRANTS < AUDIT_RECORDS_MAX);
 const _: () = assert!(EFFECTS_MAX >= STEP_SHARED_MAX, "one knock may finish every sequence it is shared by");

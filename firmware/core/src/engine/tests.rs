@@ -5,7 +5,7 @@ use std::vec::Vec as List;
 
 use super::*;
 use crate::knock::{FlagCondition, InterfaceIndex, InterfaceSet, ServicePort, Step};
-use crate::limits::{FIREWALL_TRIES_MAX, GRANTS_MAX};
+use crate::limits::{FIREWALL_TRIES_MAX, GRANTS_MAX, GRANTS_RESERVED};
 use crate::port::LinkType;
 use crate::rule::{Door, Name, RuleSetBuilder, Sequence};
 use crate::time::Duration;
@@ -263,7 +263,7 @@ fn a_revocation_while_the_firewall_is_asked_loses_no_record() {
 #[test]
 fn a_storm_of_denials_is_counted() {
     let mut world = World::new();
-    for source in 0..u16::try_from(GRANTS_MAX).unwrap() {
+    for source in 0..u16::try_from(GRANTS_MAX - GRANTS_RESERVED).unwrap() {
         world.knock(source, 7);
     }
     world.audit();
@@ -281,18 +281,29 @@ fn a_storm_of_denials_is_counted() {
 }
 
 #[test]
-fn full_is_a_verdict_and_everything_ends() {
+fn one_door_cannot_take_every_place() {
     let mut world = World::new();
-    for source in 0..u16::try_from(GRANTS_MAX).unwrap() + 5 {
+    for source in 0..u16::try_from(GRANTS_MAX).unwrap() {
         world.knock(source, 7);
     }
-    assert_eq!(world.engine.grants().count(), GRANTS_MAX);
+    world.audit();
+    world.knock(9999, 9);
+    assert_eq!(world.audit(), ["GRANT"], "another door has places of its own");
+}
+
+#[test]
+fn full_is_a_verdict_and_everything_ends() {
+    let mut world = World::new();
+    for source in 0..u16::try_from(GRANTS_MAX - GRANTS_RESERVED).unwrap() {
+        world.knock(source, 7);
+    }
+    assert_eq!(world.engine.grants().count(), GRANTS_MAX - GRANTS_RESERVED);
     let audit = world.audit();
     assert!(audit.contains(&"LOG-DROP"), "the ring was not drained: the loss is confessed");
     world.knock(9999, 7);
     assert_eq!(world.audit(), ["DENY-POLICY"]);
     world.told();
     world.pass(30_000);
-    assert_eq!(world.told().len(), GRANTS_MAX);
+    assert_eq!(world.told().len(), GRANTS_MAX - GRANTS_RESERVED);
     assert_eq!(world.engine.grants().count(), 0);
 }
