@@ -30,6 +30,18 @@ pub enum LinkType {
     Loopback,
 }
 
+impl LinkType {
+    /// Every way a frame can begin.
+    pub const ALL: [LinkType; 6] = [
+        LinkType::Ethernet,
+        LinkType::RawIp,
+        LinkType::Ppp,
+        LinkType::CookedV1,
+        LinkType::CookedV2,
+        LinkType::Loopback,
+    ];
+}
+
 /// One captured frame. `bytes` may be cut short by the snap length: lengths inside the headers are
 /// believed, the payload is not needed.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! The capture on real interfaces of the real kernel, in network namespaces of its own. Needs root.
 #![allow(unsafe_code)]
 
-#[path = "../syslog/counting.rs"]
+#[path = "../shared/counting.rs"]
 mod counting;
 mod frames;
 mod namespace;

@@ -17,15 +17,6 @@ use postern_core::wire;
 use postern_hal_linux::capture::filter::{FilterError, INSTRUCTIONS_MAX, Interest, Program};
 use random::Random;
 
-const LINKS: [LinkType; 6] = [
-    LinkType::Ethernet,
-    LinkType::RawIp,
-    LinkType::Ppp,
-    LinkType::CookedV1,
-    LinkType::CookedV2,
-    LinkType::Loopback,
-];
-
 const HOST: u8 = 0;
 const OUTGOING: u8 = 4;
 
@@ -65,7 +56,7 @@ fn passes_exactly_what_the_model_wants() {
         let datagram_ports = [62_201, random.u16()];
         let datagram_ports = if round % 2 == 0 { &datagram_ports[..] } else { &[] };
         let interest = Interest::new(&rules, datagram_ports).unwrap();
-        for link in LINKS {
+        for link in LinkType::ALL {
             let program = interest.program(link).unwrap();
             for _ in 0..2_000 {
                 let (data, protocol) = random::frame(&mut random, &rules, link);
@@ -110,7 +101,7 @@ fn the_kernel_agrees() {
 #[test]
 fn no_rules_pass_nothing() {
     let interest = Interest::new(&RuleSet::empty(), &[]).unwrap();
-    for link in LINKS {
+    for link in LinkType::ALL {
         assert_eq!(interest.program(link).unwrap().instructions().len(), 1);
     }
 }
@@ -155,7 +146,7 @@ fn the_largest_rule_set_fits_and_one_more_is_refused() {
     let interest = Interest::new(&rules, &[]).unwrap();
     assert_eq!(interest.ranges(), CAPTURE_RANGES_MAX);
     let mut random = Random(3);
-    for link in LINKS {
+    for link in LinkType::ALL {
         let program = interest.program(link).unwrap();
         println!("{link:?}: {} instructions", program.instructions().len());
         assert!(program.instructions().len() < INSTRUCTIONS_MAX * 3 / 4);

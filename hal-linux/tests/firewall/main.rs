@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 mod cost;
+#[path = "../shared/counting.rs"]
 mod counting;
 mod gate;
 mod installing;

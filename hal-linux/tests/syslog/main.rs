@@ -1,6 +1,7 @@
 //! Audit lines and the ways they take.
 #![allow(unsafe_code)]
 
+#[path = "../shared/counting.rs"]
 mod counting;
 mod rfc5424;
 

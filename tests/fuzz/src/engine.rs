@@ -16,8 +16,6 @@ use postern_core::rule::{Door, DoorId, GuardRange, Purpose, RuleSet, RuleSetBuil
 use postern_core::time::{Duration, Instant};
 use postern_core::wire;
 
-use crate::frame::LINKS;
-
 /// Sentences of the longest story.
 const SENTENCES_MAX: usize = 600;
 
@@ -137,7 +135,7 @@ impl Story {
     fn raw_frame(&mut self, words: &mut impl Iterator<Item = u8>) {
         let (Some(link), Some(length)) = (words.next(), words.next()) else { return };
         let bytes: Vec<u8> = words.take(usize::from(length)).collect();
-        let link = LINKS[usize::from(link) % LINKS.len()];
+        let link = LinkType::ALL[usize::from(link) % LinkType::ALL.len()];
         self.frame(&Frame { interface: InterfaceIndex(1), link, bytes: &bytes });
     }
 

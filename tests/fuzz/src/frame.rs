@@ -9,16 +9,6 @@ use postern_core::limits::FRAME_BYTES_MAX;
 use postern_core::port::{Frame, LinkType};
 use postern_core::wire::{self, Ignored};
 
-/// Every way a frame can begin.
-pub const LINKS: [LinkType; 6] = [
-    LinkType::Ethernet,
-    LinkType::RawIp,
-    LinkType::Ppp,
-    LinkType::CookedV1,
-    LinkType::CookedV2,
-    LinkType::Loopback,
-];
-
 const INTERFACE: InterfaceIndex = InterfaceIndex(3);
 
 /// Reads the frame, then every shorter capture of it.
@@ -27,7 +17,7 @@ const INTERFACE: InterfaceIndex = InterfaceIndex(3);
 /// When the parser breaks a promise.
 pub fn run(bytes: &[u8]) {
     let Some((&choice, bytes)) = bytes.split_first() else { return };
-    let link = LINKS[usize::from(choice) % LINKS.len()];
+    let link = LinkType::ALL[usize::from(choice) % LinkType::ALL.len()];
     let bytes = &bytes[..bytes.len().min(FRAME_BYTES_MAX)];
     let whole = parse(link, bytes);
     if let Ok(knock) = &whole {

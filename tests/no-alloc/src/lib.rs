@@ -15,20 +15,10 @@ use postern_core::rule::{Door, GuardRange, RuleError, RuleSet, RuleSetBuilder, S
 use postern_core::time::Instant;
 use postern_core::wire;
 
-/// Every way a frame can begin.
-pub const LINKS: [LinkType; 6] = [
-    LinkType::Ethernet,
-    LinkType::RawIp,
-    LinkType::Ppp,
-    LinkType::CookedV1,
-    LinkType::CookedV2,
-    LinkType::Loopback,
-];
-
 /// Reads one frame in every way.
 #[inline(never)]
 pub fn read_frame(bytes: &[u8]) {
-    for link in LINKS {
+    for link in LinkType::ALL {
         let frame = Frame { interface: InterfaceIndex(0), link, bytes };
         let _ = black_box(wire::parse(&frame));
     }
@@ -37,7 +27,7 @@ pub fn read_frame(bytes: &[u8]) {
 /// Takes the engine through a frame, a tick, the firewall's answer and the audit trail.
 #[inline(never)]
 pub fn run_engine(engine: &mut Engine, bytes: &[u8], now: Instant) {
-    for link in LINKS {
+    for link in LinkType::ALL {
         let frame = Frame { interface: InterfaceIndex(0), link, bytes };
         for command in engine.handle(Input::Frame(frame), now) {
             let answer = Input::FirewallDone { grant: command.grant(), result: Ok(()) };
