@@ -97,6 +97,11 @@ impl Grant {
         self.revoked.is_some() || matches!(self.phase, Phase::Ending | Phase::Closing)
     }
 
+    /// Its time was over before the firewall did as it was told: the machine slept between two tries.
+    fn is_wanted_too_late(&self, now: Instant) -> bool {
+        self.phase == Phase::Wanted && self.until <= now
+    }
+
     fn end(&mut self, now: Instant) {
         self.phase = Phase::Ending;
         self.due = now;
@@ -188,6 +193,8 @@ impl GrantTable {
                 grant.phase = Phase::Wanted;
                 grant.due = now;
                 grant.tries = 0;
+                // A reload may have added ports; none is gone, or the grant would be ending.
+                grant.ports.clone_from(&door.ports);
             }
             self.note_due(now);
             return Ok(());
@@ -353,14 +360,17 @@ impl GrantTable {
     /// means for the audit trail. Call until `None`.
     pub fn expire(&mut self, now: Instant) -> Option<(Grant, Option<Change>)> {
         let index = self.grants.iter().position(|grant| {
-            grant.due <= now && matches!(grant.phase, Phase::Open | Phase::Asked | Phase::Closing)
+            let waits = matches!(grant.phase, Phase::Open | Phase::Asked | Phase::Closing);
+            grant.due <= now && (waits || grant.is_wanted_too_late(now))
         })?;
         let grant = self.grants.get_mut(index)?;
-        if grant.phase == Phase::Open {
+        if grant.phase == Phase::Open || grant.is_wanted_too_late(now) {
+            let was_open = grant.confirmed_until.is_some();
             grant.end(now);
             let ended = grant.clone();
             self.recompute_due();
-            return Some((ended, Some(Change::Expired)));
+            let change = if was_open { Change::Expired } else { Change::Failed(FirewallError::Busy) };
+            return Some((ended, Some(change)));
         }
         let id = grant.id;
         let unanswered = grant.clone();

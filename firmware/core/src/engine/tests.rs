@@ -307,3 +307,42 @@ fn full_is_a_verdict_and_everything_ends() {
     assert_eq!(world.told().len(), GRANTS_MAX - GRANTS_RESERVED);
     assert_eq!(world.engine.grants().count(), 0);
 }
+
+#[test]
+fn a_port_added_by_a_reload_opens_with_the_next_knock() {
+    let mut world = World::new();
+    world.knock(1, 7);
+    world.told();
+    let mut builder = RuleSetBuilder::new();
+    let door = Door {
+        name: Name::try_from("ssh").unwrap(),
+        ports: Vec::from_slice(&[ServicePort::tcp(22), ServicePort::tcp(80)]).unwrap(),
+        open_for: Duration::from_secs(30),
+        target: None,
+        interfaces: InterfaceSet::ALL,
+    };
+    let door = builder.door(door).unwrap();
+    let (within, reorder) = (Duration::from_secs(10), Duration::ZERO);
+    let (steps, flags) = (Vec::from_slice(&[Step::tcp(7)]).unwrap(), FlagCondition::OPENING_SYN);
+    builder.sequence(Sequence { door, purpose: Purpose::Open, steps, within, reorder, flags }).unwrap();
+    world.engine.replace_rules(builder.build().unwrap(), world.now);
+    world.pass(1000);
+    world.knock(1, 7);
+    assert_eq!(world.told(), ["open 22:30 80:30"]);
+    world.pass(30_000);
+    assert_eq!(world.told(), ["close 22 80"]);
+}
+
+#[test]
+fn nothing_opens_after_its_time() {
+    let mut world = World::new();
+    world.answer = Err(FirewallError::Busy);
+    world.knock(1, 7);
+    world.told();
+    // Suspended before the next try.
+    world.now = world.now + Duration::from_secs(3600);
+    world.answer = Ok(());
+    world.pass(0);
+    let told = world.told();
+    assert!(!told.iter().any(|word| word.starts_with("open")), "{told:?}");
+}
