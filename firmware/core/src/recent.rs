@@ -68,12 +68,23 @@ impl<const BUCKETS: usize, const WORDS: usize, const UNITS: usize> RecentSet<BUC
         }
     }
 
-    /// Changes the window. The filter begins anew, because its slices have another length.
+    /// Changes the window. Its slices have another length then, so what the filter holds counts as
+    /// seen `now`: nobody is forgotten.
     pub fn set_window(&mut self, window: Duration, now: Instant) {
-        if window != self.window {
-            self.window = window;
-            self.clear_filter(now);
+        if window == self.window {
+            return;
         }
+        self.advance(now);
+        self.window = window;
+        self.since = now;
+        self.current = 0;
+        let [into, others @ ..] = &mut self.slices;
+        for from in others {
+            for (into, from) in into.as_flattened_mut().iter_mut().zip(from.as_flattened_mut()) {
+                *into |= core::mem::take(from);
+            }
+        }
+        self.filled = [self.filter_entries(), 0, 0, 0];
     }
 
     /// Forgets everybody.
@@ -332,10 +343,26 @@ mod tests {
             set.record(key(number), at(1000));
         }
         set.set_window(Duration::from_secs(3), at(1000));
-        assert_eq!(set.filter_entries(), 0);
         set.clear(at(1000));
+        assert_eq!(set.filter_entries(), 0);
         for number in 0..100 {
             assert_eq!(set.last_seen(key(number), at(1000)), None);
+        }
+    }
+
+    #[test]
+    fn another_window_forgets_nobody() {
+        for window in [3, 9, 20] {
+            let mut set = Small::new(WINDOW);
+            for number in 0..100 {
+                set.record(key(number), at(1000 + number));
+            }
+            assert!(set.filter_entries() > 0);
+            set.set_window(Duration::from_secs(window), at(1100));
+            for number in 0..100 {
+                let seen = set.last_seen(key(number), at(1100 + 1000 * window - 200));
+                assert!(seen.is_some_and(|seen| seen.at >= at(1000 + number)), "{window} s: {number}");
+            }
         }
     }
 }
