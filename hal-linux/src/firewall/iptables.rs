@@ -96,7 +96,10 @@ impl IptablesFirewall {
             // What was in force is in the other set now. This did work a moment ago.
             self.exchange_ports()?;
         }
-        self.drop_next()?;
+        // What stays behind is in no rule, and the next installation empties it.
+        if let Err(error) = self.drop_next() {
+            log::warn!("{error}");
+        }
         installed?;
         self.has_installed = true;
         Ok(())
@@ -218,12 +221,16 @@ impl IptablesFirewall {
         Ok(())
     }
 
+    /// Both or none: the kernel refuses to exchange a set that somebody is listing.
     fn exchange_ports(&mut self) -> Result<(), InstallError> {
-        let names = &self.names;
-        for (name, next) in [(&names.tcp, &names.tcp_next), (&names.udp, &names.udp_next)] {
-            self.sets.swap(name, next).map_err(while_doing("exchange the set of protected ports"))?;
+        let Names { tcp, tcp_next, udp, udp_next, .. } = &self.names;
+        let failed = while_doing("exchange the set of protected ports");
+        self.sets.swap(tcp, tcp_next).map_err(&failed)?;
+        let exchanged = self.sets.swap(udp, udp_next);
+        if exchanged.is_err() {
+            self.sets.swap(tcp, tcp_next).map_err(&failed)?;
         }
-        Ok(())
+        exchanged.map_err(failed)
     }
 
     fn drop_next(&mut self) -> Result<(), InstallError> {

@@ -1,8 +1,10 @@
 //! What cannot work says why and what to do.
 
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::libc;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, send, socket};
 use postern_core::knock::ServicePort;
 use postern_core::port::FirewallError;
 use postern_hal_linux::firewall::{FirewallOptions, InstallError};
@@ -91,4 +93,57 @@ fn something_else_of_the_same_name_is_not_touched(backend: Backend) {
 
 fn listing(backend: Backend) -> String {
     crate::lab::run(if backend == Backend::Nftables { "nft list ruleset" } else { "ipset save" })
+}
+
+/// Somebody who lists a set keeps it from being exchanged for as long as the listing takes. What
+/// was exchanged before it must go back.
+fn ports_that_cannot_all_be_exchanged_stay(backend: Backend) {
+    in_lab(move |_| {
+        // A set that is listed in one datagram is let go at once: it takes many ports.
+        let datagrams: Vec<_> = (8000..8480).map(ServicePort::udp).collect();
+        let doors: Vec<_> = datagrams.chunks(8).chain([&[SSH] as &[_]]).collect();
+        let (old, new) = (rules(&doors), rules(&[&[ServicePort::tcp(7002), ServicePort::udp(7004)]]));
+        let mut gate = backend.gate();
+        gate.install(&old);
+        let listing = begin_listing("POSTERN-UDP");
+        let error = gate.try_install(&new).unwrap_err();
+        assert_eq!(error.to_firewall_error(), FirewallError::Busy, "{error}");
+        drop(listing);
+        assert_eq!(gate.verify(&old).to_string(), "as installed");
+        gate.install(&new);
+        assert_eq!(gate.verify(&new).to_string(), "as installed");
+    });
+}
+
+#[test]
+fn ports_that_cannot_all_be_exchanged_stay_iptables_nft() {
+    ports_that_cannot_all_be_exchanged_stay(Backend::IptablesNft);
+}
+
+#[test]
+fn ports_that_cannot_all_be_exchanged_stay_iptables_legacy() {
+    ports_that_cannot_all_be_exchanged_stay(Backend::IptablesLegacy);
+}
+
+/// Asks for a listing of an IP set and does not read it: the kernel goes on holding the set.
+fn begin_listing(set: &str) -> OwnedFd {
+    const IPSET_LIST: u16 = 6 << 8 | 7;
+    const REQUEST_DUMP: u16 = 0x301;
+    let mut attributes = vec![5, 0, 1, 0, 6, 0, 0, 0]; // protocol 6
+    attributes.extend(u16::try_from(4 + set.len() + 1).unwrap().to_ne_bytes());
+    attributes.extend(2_u16.to_ne_bytes()); // name of the set
+    attributes.extend(set.as_bytes());
+    attributes.push(0);
+    attributes.resize(attributes.len().next_multiple_of(4), 0);
+    let mut message = u32::try_from(20 + attributes.len()).unwrap().to_ne_bytes().to_vec();
+    message.extend(IPSET_LIST.to_ne_bytes());
+    message.extend(REQUEST_DUMP.to_ne_bytes());
+    message.extend([0; 8]);
+    message.extend([2, 0, 0, 0]); // IPv4, version, resource
+    message.extend(attributes);
+    let socket =
+        socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkNetFilter);
+    let socket = socket.unwrap();
+    assert_eq!(send(socket.as_raw_fd(), &message, MsgFlags::empty()), Ok(message.len()));
+    socket
 }
