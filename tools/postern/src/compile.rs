@@ -234,4 +234,16 @@ interfaces = ["wwan0"]
             "{error}"
         );
     }
+
+    #[test]
+    fn names_of_interfaces_that_the_daemon_refuses_are_found() {
+        for (known, refused) in
+            [("br-lan", "eth+"), ("br-lan", "-i"), ("br-lan", "a'b"), ("br-lan", "eth*"), ("eth0", "..")]
+        {
+            let text = TEXT.replace(&format!("\"{known}\""), &format!("\"{refused}\""));
+            let (site, findings) = read(&text);
+            assert!(site.is_none(), "{refused}");
+            assert!(findings.iter().all(|finding| finding.code == "interface"), "{findings:?}");
+        }
+    }
 }

@@ -155,7 +155,16 @@ impl Reader<'_> {
                 }
             },
         };
-        (backend, self.interface_names(table, "exempt_interfaces").unwrap_or_default())
+        let exempt = self.interface_names(table, "exempt_interfaces").unwrap_or_default();
+        for name in &exempt {
+            // The firewall takes these and no other: `+` would be a wildcard, a dash an option.
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte);
+            if name.value.starts_with('-') || !name.value.bytes().all(plain) {
+                let what = format!("{:?} cannot be exempt: posternd would not start with it", name.value);
+                self.error(name.offset, "interface", what, "name each interface in full, without wildcards");
+            }
+        }
+        (backend, exempt)
     }
 
     fn door(&mut self, table: &dyn TableLike, at: usize) -> Option<DoorFile> {
@@ -272,7 +281,7 @@ impl Reader<'_> {
         let names = self.texts(table, key)?;
         for name in &names {
             let odd = |byte: u8| !byte.is_ascii_graphic() || byte == b'/' || byte == b':';
-            if name.value.is_empty()
+            if matches!(name.value.as_str(), "" | "." | "..")
                 || name.value.len() > INTERFACE_NAME_BYTES_MAX
                 || name.value.bytes().any(odd)
             {
