@@ -2,26 +2,27 @@
 //!
 //! ```text
 //!  0  magic "PSTRNCFG"
-//!  8  format    u16 le   0 while the schema is not frozen
+//!  8  schema    u16 le   of the payload
 //! 10  zero      u16
 //! 12  payload   u32 le   octets behind this header
 //! 16  CRC-32C   u32 le   of octets 0 to 15 and the payload
-//! 20  payload            postcard of [`Site`]
+//! 20  payload            a site, see [`crate::schema`]
 //! ```
 //!
-//! Behind the payload only zeros may follow, so that a store can lie on a partition as it is.
+//! Behind the payload only zeros may follow. This is the form of a site in a file of its own: the
+//! factory profile, an export. On the config partition it lies in slots ([`crate::partition`]).
 
 use core::fmt;
 
+use crate::schema::{self, PAYLOAD_BYTES_MAX, PayloadError, SCHEMA};
 use crate::site::Site;
 
 const MAGIC: [u8; 8] = *b"PSTRNCFG";
-const FORMAT: u16 = 0;
 const HEADER_BYTES: usize = 20;
 const CRC_AT: usize = 16;
 
-/// Octets of the largest store: a test makes the largest site there can be.
-pub const STORE_BYTES_MAX: usize = 96 * 1024;
+/// Octets of the largest store.
+pub const STORE_BYTES_MAX: usize = HEADER_BYTES + PAYLOAD_BYTES_MAX;
 
 const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
 
@@ -39,8 +40,8 @@ pub enum DecodeError {
     TooShort,
     /// It does not begin like a store.
     NotAStore,
-    /// It was made for another format.
-    OtherFormat(u16),
+    /// Its schema is one of a later version.
+    OtherSchema(u16),
     /// The check sum does not fit.
     Damaged,
     /// The check sum fits and the content cannot be: not made by this version.
@@ -54,8 +55,8 @@ impl fmt::Display for DecodeError {
         match self {
             DecodeError::TooShort => f.write_str("it ends too early"),
             DecodeError::NotAStore => f.write_str("it is not a config store"),
-            DecodeError::OtherFormat(format) => {
-                write!(f, "it has format {format}, and this version reads format {FORMAT}")
+            DecodeError::OtherSchema(schema) => {
+                write!(f, "it has schema {schema}, and this version reads schema {SCHEMA}")
             }
             DecodeError::Damaged => f.write_str("its check sum does not fit"),
             DecodeError::Malformed => f.write_str("its content cannot be"),
@@ -70,10 +71,10 @@ impl fmt::Display for DecodeError {
 /// [`EncodeError::NoRoom`].
 pub fn encode<'b>(site: &Site, buffer: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
     let (header, payload) = buffer.split_at_mut_checked(HEADER_BYTES).ok_or(EncodeError::NoRoom)?;
-    let length = postcard::to_slice(site, payload).map_err(|_| EncodeError::NoRoom)?.len();
+    let length = schema::encode(site, payload).map_err(|_| EncodeError::NoRoom)?;
     let payload = payload.get(..length).ok_or(EncodeError::NoRoom)?;
     let length_field = u32::try_from(length).map_err(|_| EncodeError::NoRoom)?.to_le_bytes();
-    let parts: [&[u8]; 4] = [&MAGIC, &FORMAT.to_le_bytes(), &[0, 0], &length_field];
+    let parts: [&[u8]; 4] = [&MAGIC, &SCHEMA.to_le_bytes(), &[0, 0], &length_field];
     let mut at = 0;
     for part in parts {
         if let Some(place) = header.get_mut(at..at + part.len()) {
@@ -97,11 +98,7 @@ pub fn decode(store: &[u8]) -> Result<Site, DecodeError> {
     if !header.starts_with(&MAGIC) {
         return Err(DecodeError::NotAStore);
     }
-    let [_, _, _, _, _, _, _, _, f0, f1, z0, z1, l0, l1, l2, l3, c0, c1, c2, c3] = *header;
-    let format = u16::from_le_bytes([f0, f1]);
-    if format != FORMAT {
-        return Err(DecodeError::OtherFormat(format));
-    }
+    let [_, _, _, _, _, _, _, _, s0, s1, z0, z1, l0, l1, l2, l3, c0, c1, c2, c3] = *header;
     let length = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).map_err(|_| DecodeError::TooShort)?;
     let rest = store.get(HEADER_BYTES..).ok_or(DecodeError::TooShort)?;
     let (payload, behind) = rest.split_at_checked(length).ok_or(DecodeError::TooShort)?;
@@ -111,10 +108,10 @@ pub fn decode(store: &[u8]) -> Result<Site, DecodeError> {
     if behind.iter().any(|&byte| byte != 0) {
         return Err(DecodeError::TrailingBytes);
     }
-    let (site, unread) = postcard::take_from_bytes::<Site>(payload).map_err(|_| DecodeError::Malformed)?;
-    // Postcard reads numbers written with more octets than needed; one site has one encoding.
-    let canonical = postcard::serialize_with_flavor(&site, Comparison::new(payload)).unwrap_or(false);
-    if unread.is_empty() && canonical { Ok(site) } else { Err(DecodeError::Malformed) }
+    schema::decode(u16::from_le_bytes([s0, s1]), payload).map_err(|error| match error {
+        PayloadError::OtherSchema(schema) => DecodeError::OtherSchema(schema),
+        PayloadError::Malformed | PayloadError::NoRoom => DecodeError::Malformed,
+    })
 }
 
 fn checksum(header: &[u8], payload: &[u8]) -> u32 {
@@ -124,41 +121,14 @@ fn checksum(header: &[u8], payload: &[u8]) -> u32 {
     digest.finalize()
 }
 
-/// Compares an encoding with what stands in the store, without a second buffer.
-struct Comparison<'a> {
-    expected: &'a [u8],
-    same: bool,
-}
-
-impl<'a> Comparison<'a> {
-    fn new(expected: &'a [u8]) -> Self {
-        Self { expected, same: true }
-    }
-}
-
-impl postcard::ser_flavors::Flavor for Comparison<'_> {
-    type Output = bool;
-
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        match self.expected.split_first() {
-            Some((first, rest)) => {
-                self.same &= *first == byte;
-                self.expected = rest;
-            }
-            None => self.same = false,
-        }
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<bool> {
-        Ok(self.same && self.expected.is_empty())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::site::{StoredDoor, StoredGuard, StoredPort, StoredSequence, StoredStep};
+    use crate::secret::{Secret, StoredSecret};
+    use crate::site::{
+        Role, StoredAccount, StoredDoor, StoredForward, StoredGuard, StoredHmac, StoredKey, StoredKeyKind,
+        StoredNetwork, StoredPort, StoredRotating, StoredSequence, StoredStep, StoredWindow,
+    };
     use postern_core::limits::{DOORS_MAX, GUARD_RANGES_MAX, SEQUENCES_MAX, STEPS_MAX};
     use std::boxed::Box;
     use std::format;
@@ -169,17 +139,17 @@ mod tests {
         site.name = "pump-station-17".try_into().unwrap();
         site.interfaces.push("wwan0".try_into().unwrap()).unwrap();
         let door = StoredDoor {
-            name: "ssh".try_into().unwrap(),
             ports: heapless::Vec::from_slice(&[StoredPort::Tcp(22)]).unwrap(),
-            open_for_secs: 30,
             target: Some([203, 0, 113, 7].into()),
             interfaces: 1,
+            ..StoredDoor::plain("ssh".try_into().unwrap(), 30)
         };
         site.doors.push(door).unwrap();
         let steps = [StoredStep::Tcp(7351), StoredStep::Udp(24_011), StoredStep::Icmp(83)];
         let sequence = StoredSequence {
             door: 0,
             closes: false,
+            one_time: false,
             steps: heapless::Vec::from_slice(&steps).unwrap(),
             within_millis: 10_000,
             reorder_millis: 0,
@@ -189,6 +159,46 @@ mod tests {
         site.sequences.push(sequence).unwrap();
         site.guards.push(StoredGuard { first: StoredStep::Tcp(7352), last: 7400 }).unwrap();
         site
+    }
+
+    fn secret(length: usize) -> StoredSecret {
+        StoredSecret::Known(Secret::new(&vec![0xa5; length]).unwrap())
+    }
+
+    fn largest_key() -> StoredKey {
+        let network = StoredNetwork { address: [0xffff; 8].into(), prefix: 128 };
+        let window = StoredWindow { days: 127, from_minute: 1439, until_minute: 1440 };
+        let name: heapless::String<32> = "key-with-a-very-long-name-000000".try_into().unwrap();
+        StoredKey {
+            name: name.clone(),
+            person: name,
+            kind: StoredKeyKind::Fwknop {
+                encryption: secret(128),
+                hmac: secret(128),
+                digest: StoredHmac::Sha512,
+            },
+            longest_secs: u32::MAX,
+            sources: (0..4).map(|_| network).collect(),
+            may_claim: true,
+            counter_first: u64::MAX,
+            counter_last: u64::MAX,
+            valid_from_secs: u64::MAX,
+            valid_until_secs: u64::MAX,
+            windows: (0..4).map(|_| window).collect(),
+            grants_per_door: u8::MAX,
+            disabled: true,
+        }
+    }
+
+    fn largest_account() -> StoredAccount {
+        StoredAccount {
+            name: "account-with-a-very-long-name-00".try_into().unwrap(),
+            role: Role::Admin,
+            salt: [0xff; 16],
+            iterations: u32::MAX,
+            stored_key: secret(32),
+            server_key: secret(32),
+        }
     }
 
     fn store(site: &Site) -> vec::Vec<u8> {
@@ -242,10 +252,12 @@ mod tests {
     }
 
     #[test]
-    fn other_formats_are_named() {
+    fn other_schemas_are_named() {
         let mut other = store(&small());
         other[8] = 9;
-        assert_eq!(decode(&other), Err(DecodeError::OtherFormat(9)));
+        let crc = checksum(&other[..HEADER_BYTES], &other[HEADER_BYTES..]).to_le_bytes();
+        other[CRC_AT..HEADER_BYTES].copy_from_slice(&crc);
+        assert_eq!(decode(&other), Err(DecodeError::OtherSchema(9)));
         assert_eq!(decode(b"#!/bin/false but long enough"), Err(DecodeError::NotAStore));
         assert_eq!(decode(b""), Err(DecodeError::TooShort));
     }
@@ -257,6 +269,17 @@ mod tests {
         site.doors.clear();
         site.sequences.clear();
         site.guards.clear();
+        while site.keys.push(largest_key()).is_ok() {}
+        while site.accounts.push(largest_account()).is_ok() {}
+        let rotating = StoredRotating {
+            key: 63,
+            knocks: 16,
+            look_ahead: 8,
+            protocols: 7,
+            first: u16::MAX,
+            last: u16::MAX,
+            within_millis: u32::MAX,
+        };
         for index in 0..DOORS_MAX {
             let name = format!("door-with-a-very-long-name-{index:05}");
             let ports = (0..8).map(|port| StoredPort::Tcp(65_000 + port)).collect();
@@ -267,6 +290,10 @@ mod tests {
                     ports,
                     target,
                     open_for_secs: u32::MAX,
+                    keys: u64::MAX,
+                    rotating: Some(rotating),
+                    forward: Some(StoredForward { address: [0xffff; 8].into(), port: u16::MAX }),
+                    allow: u32::MAX,
                     ..door.clone()
                 })
                 .unwrap();

@@ -2,8 +2,11 @@
 //!
 //! | module | is |
 //! | --- | --- |
-//! | [`site`] | the schema: what a site consists of, serialised with postcard |
-//! | [`envelope`] | magic, version, length and check sum around it |
+//! | [`site`] | schema 1: what a site consists of, serialised with postcard; [`account`], [`key`] and [`secret`] are parts of it |
+//! | [`schema`] | payloads by the number of their schema, and how an older one becomes a site |
+//! | [`envelope`] | magic, schema, length and check sum around a payload in a file |
+//! | [`guards`] | chooses the guard ranges of a site |
+//! | [`held`] | secrets that stay on the gateway |
 //! | [`partition`] | slots and journal that a power cut cannot brick |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -11,9 +14,19 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod account;
+pub mod allowance;
 pub mod envelope;
+pub mod guards;
+pub mod held;
+pub mod key;
 pub mod partition;
+pub mod schema;
+pub mod secret;
+pub mod services;
 pub mod site;
 
+pub use account::Role;
 pub use envelope::{DecodeError, EncodeError, STORE_BYTES_MAX, decode, encode};
+pub use schema::{PAYLOAD_BYTES_MAX, PayloadError, SCHEMA};
 pub use site::{Backend, Site};

@@ -1,19 +1,23 @@
-//! The schema of a site, number 0: not frozen yet, stores are made anew with every release.
+//! Schema 1 of a site: frozen. A change of any field is schema 2 (see [`crate::schema`]).
 //!
 //! The core must not know serde, so every type it shares with the store has a mirror here. Postcard
-//! is not self-describing: any change of a field is a change of the schema.
+//! is not self-describing: the order and the type of every field are the format. The golden octets
+//! in `tests/golden.rs` prove that nothing moved.
 
 use core::net::IpAddr;
 
 use heapless::{String, Vec};
 use postern_core::knock::{FlagCondition, InterfaceSet, Protocol, ServicePort, Step, TcpFlags, Transport};
 use postern_core::limits::{
-    DOORS_MAX, GUARD_RANGES_MAX, INTERFACE_NAME_BYTES_MAX, INTERFACES_MAX, NAME_BYTES_MAX,
-    PORTS_PER_DOOR_MAX, SEQUENCES_MAX, STEPS_MAX,
+    ACCOUNTS_MAX, BANNER_BYTES_MAX, DOORS_MAX, GUARD_RANGES_MAX, INTERFACE_NAME_BYTES_MAX, INTERFACES_MAX,
+    KEYS_MAX, NAME_BYTES_MAX, PORTS_PER_DOOR_MAX, SEQUENCES_MAX, STEPS_MAX,
 };
 use postern_core::rule::{Door, DoorId, GuardRange, Purpose, RuleError, RuleSet, RuleSetBuilder, Sequence};
 use postern_core::time::Duration;
 use serde::{Deserialize, Serialize};
+
+pub use crate::account::{Role, StoredAccount};
+pub use crate::key::{StoredHmac, StoredKey, StoredKeyKind, StoredNetwork, StoredWindow};
 
 /// Name of a network interface.
 pub type InterfaceName = String<INTERFACE_NAME_BYTES_MAX>;
@@ -35,10 +39,22 @@ pub struct Site {
     pub name: String<NAME_BYTES_MAX>,
     /// Interfaces knocks are awaited on, at least one.
     pub interfaces: Vec<InterfaceName, INTERFACES_MAX>,
+    /// UDP port Single Packet Authorization is awaited on: watched, never bound. 0 is none.
+    pub spa_port: u16,
+    /// How wide the guards are that [`crate::guards`] chooses.
+    pub guard_widths: StoredGuardWidths,
     /// Which packet filter is driven.
     pub backend: Backend,
     /// Interfaces the gate does not stand on, besides the loopback.
     pub exempt_interfaces: Vec<InterfaceName, INTERFACES_MAX>,
+    /// The console.
+    pub console: StoredConsole,
+    /// Ed25519 public key of the owner: signs fleet configurations and break-glass tokens.
+    pub owner: Option<[u8; 32]>,
+    /// Who may configure the gateway.
+    pub accounts: Vec<StoredAccount, ACCOUNTS_MAX>,
+    /// Keys of Single Packet Authorization, in the order of the bits in [`StoredDoor::keys`].
+    pub keys: Vec<StoredKey, KEYS_MAX>,
     /// Doors, in the order of their ids.
     pub doors: Vec<StoredDoor, DOORS_MAX>,
     /// Sequences of all doors.
@@ -60,6 +76,104 @@ pub struct StoredDoor {
     pub target: Option<IpAddr>,
     /// Bit set of the positions in [`Site::interfaces`] on which knocks count.
     pub interfaces: u8,
+    /// Bit set of the positions in [`Site::keys`] that open it.
+    pub keys: u64,
+    /// Knocks that change with every use.
+    pub rotating: Option<StoredRotating>,
+    /// A service behind the gateway: the door's first port leads there.
+    pub forward: Option<StoredForward>,
+    /// Whether a grant ends with the first connection that uses it.
+    pub one_shot: bool,
+    /// Whether established connections are cut when the grant ends.
+    pub cut_at_end: bool,
+    /// Prefix length a grant to an IPv4 source covers; 32 is that address alone.
+    pub prefix_v4: u8,
+    /// Prefix length a grant to an IPv6 source covers; 128 is that address alone.
+    pub prefix_v6: u8,
+    /// Bit set of the findings of a check that are accepted for this door, see
+    /// [`crate::allowance`].
+    pub allow: u32,
+}
+
+impl StoredDoor {
+    /// A door like most: knocks on every interface, nothing special.
+    pub fn plain(name: String<NAME_BYTES_MAX>, open_for_secs: u32) -> Self {
+        Self {
+            name,
+            ports: Vec::new(),
+            open_for_secs,
+            target: None,
+            interfaces: u8::MAX,
+            keys: 0,
+            rotating: None,
+            forward: None,
+            one_shot: false,
+            cut_at_end: false,
+            prefix_v4: 32,
+            prefix_v6: 128,
+            allow: 0,
+        }
+    }
+}
+
+/// Knocks derived from a key and a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredRotating {
+    /// Position of the key in [`Site::keys`].
+    pub key: u8,
+    /// How many knocks.
+    pub knocks: u8,
+    /// How many of the next sequences are awaited at once.
+    pub look_ahead: u8,
+    /// Bit set of the protocols used: 1 TCP, 2 UDP, 4 ICMP.
+    pub protocols: u8,
+    /// Lowest port.
+    pub first: u16,
+    /// Highest port.
+    pub last: u16,
+    /// Longest time from the first knock to the last, in milliseconds.
+    pub within_millis: u32,
+}
+
+/// Where a forwarded door leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredForward {
+    /// Address behind the gateway.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+}
+
+/// Half-widths of the guard ranges around each knock; 0 is no guards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredGuardWidths {
+    /// TCP ports to each side.
+    pub tcp: u16,
+    /// UDP ports to each side. Narrow: answers to the gateway's own questions come in on any port.
+    pub udp: u16,
+    /// Echo payload octets to each side.
+    pub icmp: u16,
+}
+
+impl Default for StoredGuardWidths {
+    fn default() -> Self {
+        Self { tcp: 256, udp: 16, icmp: 16 }
+    }
+}
+
+/// The console.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredConsole {
+    /// Shown before the login; printable ASCII and line feeds. Empty is a neutral notice.
+    pub banner: String<BANNER_BYTES_MAX>,
+    /// Seconds without a key after which the session ends, 60 to 3600.
+    pub idle_lock_secs: u16,
+}
+
+impl Default for StoredConsole {
+    fn default() -> Self {
+        Self { banner: String::new(), idle_lock_secs: 600 }
+    }
 }
 
 /// A port of a service.
@@ -89,6 +203,8 @@ pub struct StoredSequence {
     pub door: u16,
     /// Whether it closes the door instead of opening it.
     pub closes: bool,
+    /// Whether it counts once, after those before it in the list.
+    pub one_time: bool,
     /// The knocks, in order.
     pub steps: Vec<StoredStep, STEPS_MAX>,
     /// Longest time from the first knock to the last, in milliseconds.

@@ -32,6 +32,24 @@ pub const PORTS_MAX: usize = 512;
 /// Octets of a door's or key's name (ASCII letters, digits, `-`, `_`, `.`).
 pub const NAME_BYTES_MAX: usize = 32;
 
+/// Keys of one gateway, one or two a person; a door names its keys in a bit set of 64.
+pub const KEYS_MAX: usize = 64;
+
+/// Octets of one secret: the longest key the stock fwknop client makes.
+pub const SECRET_BYTES_MAX: usize = 128;
+
+/// Source networks a key may be limited to.
+pub const SOURCES_PER_KEY_MAX: usize = 4;
+
+/// Weekly windows of one key.
+pub const WINDOWS_PER_KEY_MAX: usize = 4;
+
+/// Accounts that may configure one gateway.
+pub const ACCOUNTS_MAX: usize = 16;
+
+/// Octets of the notice before the login (printable ASCII): three lines of a terminal.
+pub const BANNER_BYTES_MAX: usize = 240;
+
 /// Capture interfaces of one gateway.
 pub const INTERFACES_MAX: usize = 8;
 
@@ -130,4 +148,5 @@ const _: () = assert!(14 + 8 + 8 + 40 + EXTENSION_BYTES_MAX + 20 <= FRAME_BYTES_
 const _: () = assert!(14 + 8 + 8 + 60 + 20 <= FRAME_BYTES_MAX);
 const _: () = assert!(INTERFACES_MAX <= 8, "InterfaceSet is one octet");
 const _: () = assert!(PORTS_PER_DOOR_MAX <= PORTS_MAX);
+const _: () = assert!(KEYS_MAX <= 64, "a door's keys are a bit set of 64");
 const _: () = assert!(REORDER_MAX.millis() < WITHIN_MAX.millis());

@@ -25,8 +25,8 @@ pub fn run(bytes: &[u8]) {
 fn read(store: &[u8]) {
     let site = match decode(store) {
         Ok(site) => site,
-        Err(DecodeError::OtherFormat(format)) => {
-            assert_ne!(format, 0, "this version reads format 0");
+        Err(DecodeError::OtherSchema(schema)) => {
+            assert_ne!(schema, postern_config::SCHEMA, "this version reads it");
             return;
         }
         Err(_) => return,
@@ -47,7 +47,7 @@ fn read(store: &[u8]) {
 /// `payload` behind a header that fits it.
 #[must_use]
 pub fn with_header(payload: &[u8]) -> Vec<u8> {
-    let mut store = b"PSTRNCFG\0\0\0\0".to_vec();
+    let mut store = b"PSTRNCFG\x01\0\0\0".to_vec();
     store.extend(u32::try_from(payload.len()).expect("a fuzzed payload is short").to_le_bytes());
     let mut sum = crc32c(!0, &store);
     sum = crc32c(sum, payload);

@@ -1,8 +1,8 @@
 //! Site file to config store.
 
-use postern_config::site::{StoredDoor, StoredGuard, StoredSequence, StoredStep};
-use postern_config::{STORE_BYTES_MAX, Site, encode};
-use postern_core::knock::{FlagCondition, Step};
+use postern_config::site::{StoredDoor, StoredSequence};
+use postern_config::{STORE_BYTES_MAX, Site, allowance, encode};
+use postern_core::knock::FlagCondition;
 use postern_core::limits::{DOORS_MAX, SEQUENCES_MAX};
 use postern_core::rule::{RuleError, SequenceId};
 
@@ -105,11 +105,8 @@ pub fn compile(file: &SiteFile) -> Result<Box<Site>, CompileError> {
             }
         }
     }
-    for guard in guards::choose(file) {
-        let first: StoredStep = Step { protocol: guard.protocol, value: guard.first }.into();
-        // `choose` keeps to the limit.
-        let _ = site.guards.push(StoredGuard { first, last: guard.last });
-    }
+    site.guard_widths = guards::widths(file);
+    postern_config::guards::renew(&mut site);
     site.rules().map_err(CompileError::Rules)?;
     Ok(site)
 }
@@ -134,12 +131,13 @@ fn stored_door(file: &SiteFile, door: &DoorFile) -> Result<StoredDoor, CompileEr
         let missing = || CompileError::NoSuchInterface { offset: name.offset, name: name.value.clone() };
         interfaces |= 1 << position.ok_or_else(missing)?;
     }
+    let name = door.name.value.as_str().try_into().unwrap_or_default();
     Ok(StoredDoor {
-        name: door.name.value.as_str().try_into().unwrap_or_default(),
         ports: door.ports.iter().map(|port| port.value.into()).take(8).collect(),
-        open_for_secs: door.open_for_secs.value,
         target: door.target,
         interfaces: if door.interfaces.is_empty() { u8::MAX } else { interfaces },
+        allow: door.allow.iter().filter_map(|code| allowance::bit(&code.value)).fold(0, |all, bit| all | bit),
+        ..StoredDoor::plain(name, door.open_for_secs.value)
     })
 }
 
@@ -148,6 +146,7 @@ fn stored_sequence(door: &DoorFile, sequence: &SequenceFile, index: u16, closes:
     StoredSequence {
         door: index,
         closes,
+        one_time: false,
         steps: sequence.steps.iter().map(|step| step.value.into()).collect(),
         within_millis: door.within_millis.value,
         reorder_millis: door.reorder_millis.value,

@@ -11,6 +11,5 @@ pub mod import;
 pub mod knock;
 pub mod probability;
 pub mod sequence;
-pub mod services;
 pub mod show;
 pub mod site;

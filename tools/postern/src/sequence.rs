@@ -5,7 +5,7 @@ use std::io::Read;
 
 use postern_core::knock::{Protocol, Step};
 
-use crate::services::{EPHEMERAL_FIRST, service_on};
+use postern_config::services::{EPHEMERAL_FIRST, service_on};
 
 /// Lowest port a made knock uses.
 const FIRST: u16 = 1100;

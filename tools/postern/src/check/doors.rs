@@ -1,27 +1,11 @@
 //! Lints about doors and what they have in common.
 
+use postern_config::allowance::ALLOWANCES;
+
 use super::Linter;
 use crate::finding::{Finding, Severity, place_of};
 use crate::guards;
 use crate::site::{DoorFile, SequenceFile, SiteFile, did_you_mean};
-
-/// The findings a door can allow.
-const ALLOWABLE: [&str; 14] = [
-    "ephemeral-port",
-    "long-open",
-    "monotone-sequence",
-    "no-way-in",
-    "one-time-unsupported",
-    "overlapping-doors",
-    "overlapping-sequences",
-    "protected-port",
-    "repeated-knock",
-    "scan-probability",
-    "service-port",
-    "short-sequence",
-    "stock-ping",
-    "wide-guards",
-];
 
 /// A door open for longer than this is hardly a door.
 const OPEN_FOR_LONG_SECS: u32 = 3600;
@@ -91,9 +75,9 @@ fn alone(linter: &mut Linter<'_>, door: &DoorFile) {
 fn allowances(linter: &mut Linter<'_>, door: &DoorFile) {
     for allowed in &door.allow {
         let code = &allowed.value;
-        if !ALLOWABLE.contains(&code.as_str()) {
+        if !ALLOWANCES.contains(&code.as_str()) {
             let message = format!("{code:?} is no finding that a door can allow");
-            let suggestion = match did_you_mean(code, &ALLOWABLE) {
+            let suggestion = match did_you_mean(code, &ALLOWANCES) {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => "the code to allow stands in brackets in the finding".to_owned(),
             };

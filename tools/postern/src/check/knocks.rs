@@ -4,8 +4,8 @@ use postern_core::knock::Protocol;
 
 use super::Linter;
 use crate::finding::Severity;
-use crate::services::{EPHEMERAL_FIRST, EPHEMERAL_LAST, STOCK_PING_OCTETS, service_on};
 use crate::site::{DoorFile, SequenceFile, SiteFile};
+use postern_config::services::{EPHEMERAL_FIRST, EPHEMERAL_LAST, STOCK_PING_OCTETS, service_on};
 
 /// All lints of an opening sequence.
 pub(super) fn check(linter: &mut Linter<'_>, site: &SiteFile, door: &DoorFile, sequence: &SequenceFile) {

@@ -70,6 +70,11 @@ pub fn service_on(port: u16) -> Option<&'static str> {
     KNOWN.iter().find(|(known, _)| *known == port).map(|(_, name)| *name)
 }
 
+/// Every port of which [`service_on`] knows a service, above the system's.
+pub fn well_known_ports() -> impl Iterator<Item = u16> {
+    KNOWN.iter().map(|(port, _)| *port)
+}
+
 /// Payload lengths that `ping` programs send when not told otherwise: Linux 56, Windows 32, some
 /// devices 0, 8, 64 and 100.
 pub const STOCK_PING_OCTETS: [u16; 6] = [0, 8, 32, 56, 64, 100];
