@@ -6,6 +6,7 @@
 //! | [`schema`] | payloads by the number of their schema, and how an older one becomes a site |
 //! | [`envelope`] | magic, schema, length and check sum around a payload in a file |
 //! | [`guards`] | chooses the guard ranges of a site |
+//! | [`signed`] | what the owner signs offline |
 //! | [`held`] | secrets that stay on the gateway |
 //! | [`partition`] | slots and journal that a power cut cannot brick |
 #![no_std]
@@ -24,6 +25,7 @@ pub mod partition;
 pub mod schema;
 pub mod secret;
 pub mod services;
+pub mod signed;
 pub mod site;
 
 pub use account::Role;

@@ -64,6 +64,79 @@ impl RevokeReason {
     }
 }
 
+/// What became of a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConfigChange {
+    /// Committed for good.
+    Committed,
+    /// On trial until confirmed.
+    Tried,
+    /// A trial was confirmed.
+    Confirmed,
+    /// A trial was taken back: nobody confirmed it in time.
+    TrialTimedOut,
+    /// A trial was taken back: somebody said so.
+    TrialCancelled,
+    /// A trial was taken back: the daemon or the machine was started anew.
+    TrialLost,
+    /// Everything was erased.
+    Wiped,
+}
+
+impl ConfigChange {
+    const fn id(self) -> &'static str {
+        match self {
+            ConfigChange::Committed => "CFG-COMMIT",
+            ConfigChange::Tried => "CFG-STAGE",
+            ConfigChange::Confirmed => "CFG-CONFIRM",
+            ConfigChange::TrialTimedOut | ConfigChange::TrialCancelled | ConfigChange::TrialLost => {
+                "CFG-ROLLBACK"
+            }
+            ConfigChange::Wiped => "CFG-WIPE",
+        }
+    }
+
+    /// Short lower-case words for an audit line.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            ConfigChange::Committed => "commit",
+            ConfigChange::Tried => "trial",
+            ConfigChange::Confirmed => "confirm",
+            ConfigChange::TrialTimedOut => "not-confirmed",
+            ConfigChange::TrialCancelled => "cancelled",
+            ConfigChange::TrialLost => "restart",
+            ConfigChange::Wiped => "wipe",
+        }
+    }
+}
+
+/// What somebody did at a console, or with a tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConsoleAct {
+    /// Logged in.
+    LoggedIn,
+    /// Failed to log in.
+    Failed,
+    /// Failed so often that the next try must wait.
+    Delayed,
+    /// Made the first account.
+    Enrolled,
+    /// Came in with a token the owner had signed.
+    BrokeGlass,
+}
+
+impl ConsoleAct {
+    const fn id(self) -> &'static str {
+        match self {
+            ConsoleAct::LoggedIn => "CONSOLE-LOGIN",
+            ConsoleAct::Failed => "CONSOLE-FAIL",
+            ConsoleAct::Delayed => "CONSOLE-LOCK",
+            ConsoleAct::Enrolled => "CONSOLE-ENROL",
+            ConsoleAct::BrokeGlass => "BREAK-GLASS",
+        }
+    }
+}
+
 /// Something worth an audit line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -132,13 +205,40 @@ pub enum Event {
         /// Doors of the configuration in force.
         doors: u16,
     },
-    /// Another configuration is in force.
+    /// Other rules are in force.
     ConfigApplied {
         /// Doors of the configuration in force.
         doors: u16,
     },
     /// A new configuration was refused; the old one stays in force.
     ConfigRejected,
+    /// The configuration was changed, or a change was taken back.
+    ConfigChanged {
+        /// How.
+        change: ConfigChange,
+        /// The generation it is about; 0 is the factory profile.
+        generation: u64,
+        /// The account that did it; empty when nobody did.
+        by: Name,
+    },
+    /// A slot of the config partition does not count.
+    SlotRefused {
+        /// Which.
+        slot: u8,
+        /// Why, in short lower-case words.
+        reason: &'static str,
+    },
+    /// The config partition failed: what is in force stays, nothing can be committed.
+    StoreFailed,
+    /// There is no configuration that could be used: the factory profile is in force.
+    FactoryProfile,
+    /// Somebody did something at a console, or with a tool.
+    Console {
+        /// What.
+        act: ConsoleAct,
+        /// As whom; empty when that is not known.
+        account: Name,
+    },
     /// An interface is watched no more: it vanished or could not be opened.
     CaptureLost {
         /// Which interface.
@@ -171,8 +271,12 @@ impl Event {
             Event::Deny { .. } | Event::DenySuppressed { .. } => "DENY-POLICY",
             Event::FirewallFailed { .. } => "FW-FAIL",
             Event::Boot { .. } => "BOOT",
-            Event::ConfigApplied { .. } => "CFG-COMMIT",
-            Event::ConfigRejected => "CFG-REJECT",
+            Event::ConfigApplied { .. } => "CFG-APPLY",
+            Event::ConfigChanged { change, .. } => change.id(),
+            Event::ConfigRejected | Event::SlotRefused { .. } => "CFG-REJECT",
+            Event::StoreFailed => "STORE-FAIL",
+            Event::FactoryProfile => "SAFE-MODE",
+            Event::Console { act, .. } => act.id(),
             Event::CaptureLost { .. } => "CAP-LOST",
             Event::CaptureBack { .. } => "CAP-BACK",
             Event::CaptureDropped { .. } => "CAP-DROP",

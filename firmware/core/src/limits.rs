@@ -103,6 +103,36 @@ pub const DENY_RECORDS_PER_WINDOW_MAX: u32 = 8;
 /// Time after which a summary of counted denials is written.
 pub const DENY_WINDOW: Duration = Duration::from_secs(10);
 
+/// Shortest trial of a configuration: time to log in again and confirm.
+pub const TRIAL_MIN: Duration = Duration::from_secs(30);
+
+/// Longest trial of a configuration.
+pub const TRIAL_MAX: Duration = Duration::from_secs(86_400);
+
+/// How long a configuration that is being brought is kept for a peer that says nothing more.
+pub const STAGING_IDLE: Duration = Duration::from_secs(60);
+
+/// How long the daemon must run before a start counts as clean.
+pub const HEALTHY_AFTER: Duration = Duration::from_secs(60);
+
+/// Lines of the log kept for those who ask; all of them went to syslog before.
+pub const LOG_LINES_MAX: usize = 128;
+
+/// Knocks kept for an installer who watches.
+pub const SIGHTINGS_MAX: usize = 64;
+
+/// How long knocks are kept after somebody last asked for them.
+pub const WATCH_IDLE: Duration = Duration::from_secs(60);
+
+/// Kinds of peers whose failed logins are counted apart.
+pub const GUESSERS_MAX: usize = 8;
+
+/// Failed logins that cost nothing: people mistype.
+pub const FREE_GUESSES: u8 = 3;
+
+/// Longest wait after a failed login: never a lock for good.
+pub const GUESS_DELAY_MAX: Duration = Duration::from_secs(60);
+
 /// Octets captured of each frame: the deepest headers walked are Ethernet (14), two VLAN tags (8),
 /// PPPoE (8), IPv6 (40), extension headers ([`EXTENSION_BYTES_MAX`]) and TCP (20); IPv4 with all
 /// its options (60) is shorter.

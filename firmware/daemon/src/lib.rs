@@ -3,7 +3,10 @@
 //! The binary beside it puts real adapters in; the simulator puts its own in and drives the very
 //! same turn.
 
+pub mod configuration;
+pub mod control;
 pub mod dispatch;
+pub mod machine;
 pub mod options;
 pub mod store;
 pub mod turn;

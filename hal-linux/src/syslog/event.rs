@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use postern_core::audit::{Event, Proof, Record};
+use postern_core::audit::{ConfigChange, ConsoleAct, Event, Proof, Record};
 use postern_core::grant::GrantId;
 use postern_core::knock::{InterfaceIndex, ServicePort};
 use postern_core::port::FirewallError;
@@ -24,7 +24,15 @@ pub(super) struct Field<'a> {
 pub(super) const fn severity(event: &Event) -> Severity {
     match event {
         Event::FirewallFailed { .. } => Severity::LOG_CRIT,
-        Event::ConfigRejected | Event::CaptureLost { .. } => Severity::LOG_ERR,
+        Event::ConfigRejected
+        | Event::SlotRefused { .. }
+        | Event::StoreFailed
+        | Event::FactoryProfile
+        | Event::CaptureLost { .. } => Severity::LOG_ERR,
+        Event::ConfigChanged { change: ConfigChange::Wiped, .. }
+        | Event::Console { act: ConsoleAct::BrokeGlass, .. } => Severity::LOG_ALERT,
+        Event::ConfigChanged { change: ConfigChange::TrialTimedOut | ConfigChange::TrialLost, .. }
+        | Event::Console { act: ConsoleAct::Failed | ConsoleAct::Delayed, .. } => Severity::LOG_WARNING,
         Event::Deny { .. }
         | Event::DenySuppressed { .. }
         | Event::CaptureDropped { .. }
@@ -33,6 +41,8 @@ pub(super) const fn severity(event: &Event) -> Severity {
         | Event::Revoke { .. }
         | Event::Boot { .. }
         | Event::ConfigApplied { .. }
+        | Event::ConfigChanged { .. }
+        | Event::Console { .. }
         | Event::CaptureBack { .. } => Severity::LOG_NOTICE,
         Event::Expire { .. } => Severity::LOG_INFO,
     }
@@ -87,7 +97,17 @@ pub(super) fn event_fields(event: &Event, identity: &Identity, take: &mut Take<'
             if let FirewallError::Other(errno) = error { plain("errno", errno) } else { Ok(()) }
         }
         Event::Boot { doors } | Event::ConfigApplied { doors } => plain("doors", doors),
-        Event::ConfigRejected => Ok(()),
+        Event::ConfigRejected | Event::StoreFailed | Event::FactoryProfile => Ok(()),
+        Event::ConfigChanged { change, generation, by } => {
+            plain("generation", generation)?;
+            plain("by", by)?;
+            plain("reason", &change.reason())
+        }
+        Event::SlotRefused { slot, reason } => {
+            plain("slot", slot)?;
+            plain("reason", reason)
+        }
+        Event::Console { account, .. } => plain("account", account),
         Event::CaptureLost { interface } | Event::CaptureBack { interface } => {
             plain("interface", &Interface(identity, *interface))
         }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use heapless::Vec as Bounded;
 use log::Log;
-use postern_core::audit::{DenyReason, Event, Proof, Record, RevokeReason};
+use postern_core::audit::{ConfigChange, ConsoleAct, DenyReason, Event, Proof, Record, RevokeReason};
 use postern_core::grant::GrantId;
 use postern_core::knock::{InterfaceIndex, ServicePort};
 use postern_core::limits::PORTS_PER_DOOR_MAX;
@@ -58,8 +58,10 @@ fn golden() -> Vec<(Event, u8, &'static str, &'static str)> {
     let v6: IpAddr = "2001:db8::17".parse().unwrap();
     let (grant_id, interface) = (GrantId::from_raw(3), InterfaceIndex(0));
     let authpriv = Facility::LOG_AUTHPRIV as u8;
-    let (critical, error, warning, notice, info) =
-        (authpriv + 2, authpriv + 3, authpriv + 4, authpriv + 5, authpriv + 6);
+    let (alert, critical, error, warning, notice, info) =
+        (authpriv + 1, authpriv + 2, authpriv + 3, authpriv + 4, authpriv + 5, authpriv + 6);
+    let changed = |change| Event::ConfigChanged { change, generation: 7, by: name("maria") };
+    let console = |act| Event::Console { act, account: name("maria") };
     let revoke =
         Event::Revoke { grant: grant_id, door: ssh.clone(), source, reason: RevokeReason::CloseSequence };
     let failed = |error| Event::FirewallFailed { door: name("ssh"), source, error };
@@ -101,8 +103,37 @@ fn golden() -> Vec<(Event, u8, &'static str, &'static str)> {
             "FW-FAIL door=ssh src=192.0.2.1 reason=error errno=95",
         ),
         (Event::Boot { doors: 2 }, notice, r#" doors="2""#, "BOOT doors=2"),
-        (Event::ConfigApplied { doors: 3 }, notice, r#" doors="3""#, "CFG-COMMIT doors=3"),
+        (Event::ConfigApplied { doors: 3 }, notice, r#" doors="3""#, "CFG-APPLY doors=3"),
         (Event::ConfigRejected, error, "", "CFG-REJECT"),
+        (
+            changed(ConfigChange::Committed),
+            notice,
+            r#" generation="7" by="maria" reason="commit""#,
+            "CFG-COMMIT generation=7 by=maria reason=commit",
+        ),
+        (
+            changed(ConfigChange::TrialTimedOut),
+            warning,
+            r#" generation="7" by="maria" reason="not-confirmed""#,
+            "CFG-ROLLBACK generation=7 by=maria reason=not-confirmed",
+        ),
+        (
+            changed(ConfigChange::Wiped),
+            alert,
+            r#" generation="7" by="maria" reason="wipe""#,
+            "CFG-WIPE generation=7 by=maria reason=wipe",
+        ),
+        (
+            Event::SlotRefused { slot: 3, reason: "bad-seal" },
+            error,
+            r#" slot="3" reason="bad-seal""#,
+            "CFG-REJECT slot=3 reason=bad-seal",
+        ),
+        (Event::StoreFailed, error, "", "STORE-FAIL"),
+        (Event::FactoryProfile, error, "", "SAFE-MODE"),
+        (console(ConsoleAct::LoggedIn), notice, r#" account="maria""#, "CONSOLE-LOGIN account=maria"),
+        (console(ConsoleAct::Failed), warning, r#" account="maria""#, "CONSOLE-FAIL account=maria"),
+        (console(ConsoleAct::BrokeGlass), alert, r#" account="maria""#, "BREAK-GLASS account=maria"),
         (Event::CaptureLost { interface }, error, r#" interface="wwan0""#, "CAP-LOST interface=wwan0"),
         (
             Event::CaptureBack { interface: InterfaceIndex(5) },

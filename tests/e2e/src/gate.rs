@@ -109,7 +109,7 @@ impl Gate {
         self.replace_store(site)?;
         let mark = self.log_mark();
         self.daemon.signal(Signal::SIGHUP)?;
-        self.wait_for_log("CFG-COMMIT", mark)?;
+        self.wait_for_log("CFG-APPLY", mark)?;
         Ok(())
     }
 

@@ -35,6 +35,19 @@ impl SlotState {
             _ => None,
         }
     }
+
+    /// Why the slot does not count although something is there, in short lower-case words; `None`
+    /// when it is valid or was never written.
+    pub const fn refusal(&self) -> Option<&'static str> {
+        match self {
+            SlotState::Valid(_) | SlotState::Unusable(HeaderError::Blank) => None,
+            SlotState::Unusable(HeaderError::Damaged) => Some("damaged"),
+            SlotState::Unusable(HeaderError::OtherLayout) => Some("other-layout"),
+            SlotState::Unusable(HeaderError::Impossible) => Some("impossible"),
+            SlotState::Unreadable => Some("unreadable"),
+            SlotState::Torn => Some("torn"),
+        }
+    }
 }
 
 /// What is in force.

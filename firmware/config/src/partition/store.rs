@@ -201,6 +201,29 @@ impl<P: Partition> Store<P> {
         Ok(())
     }
 
+    /// Erases every slot and the journal: what is left is a partition that was never written.
+    ///
+    /// # Errors
+    /// [`CommitError::Medium`]; some of it may then be erased and some not.
+    pub fn wipe(&mut self) -> Result<(), CommitError> {
+        let blank = [0; SECTOR_BYTES];
+        for index in 0..SLOTS {
+            self.partition.write(slot_offset(index), &blank)?;
+        }
+        for copy in 0..JOURNAL_COPIES {
+            for index in 0..JOURNAL_RECORDS {
+                self.partition.write(record_offset(copy, index), &blank)?;
+            }
+        }
+        self.partition.flush()?;
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            *slot = inspect(&mut self.partition, index);
+        }
+        self.journal = newest_record(&mut self.partition);
+        let erased = self.slots.iter().all(|slot| *slot == SlotState::Unusable(HeaderError::Blank));
+        if erased && self.journal.sequence == 0 { Ok(()) } else { Err(CommitError::ReadBack) }
+    }
+
     /// Gives the partition back.
     pub fn into_partition(self) -> P {
         self.partition

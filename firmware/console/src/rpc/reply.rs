@@ -342,6 +342,4 @@ pub struct Checked {
     pub grants_lost: u16,
     /// Whether it is what runs already.
     pub unchanged: bool,
-    /// Whether the daemon must be started anew for it: another back end or exempt interface.
-    pub needs_restart: bool,
 }

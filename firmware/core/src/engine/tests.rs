@@ -237,7 +237,7 @@ fn a_reload_closes_what_is_gone_and_keeps_the_rest() {
     world.engine.replace_rules(rules(false), world.now);
     world.pass(0);
     assert_eq!(world.told(), ["close 22 443"]);
-    assert_eq!(world.audit(), ["CFG-COMMIT", "REVOKE"]);
+    assert_eq!(world.audit(), ["CFG-APPLY", "REVOKE"]);
     assert_eq!(world.engine.grants().count(), 1);
     // The kept grant still belongs to its door: knocking again extends it.
     world.knock(1, 7);

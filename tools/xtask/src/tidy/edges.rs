@@ -57,6 +57,8 @@ const TABLE: [Row; 6] = [
             "embedded-io",
             "heapless",
             "log",
+            "hmac",
+            "sha2",
         ],
     },
     Row {

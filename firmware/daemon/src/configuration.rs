@@ -1,0 +1,597 @@
+//! What is in force, and how it changes: staging, commit, trial, confirm, roll back.
+//!
+//! The rule of every change: the machine takes it first, then the partition; when one of them
+//! fails, the configuration before is in force on both.
+
+use core::fmt;
+
+use postern_config::partition::{Choice, CommitError, Header, Kind, Mark, SlotState, Store};
+use postern_config::signed::{FleetConfig, SIGNATURE_BYTES};
+use postern_config::{PAYLOAD_BYTES_MAX, PayloadError, Role, SCHEMA, Site, held, schema};
+use postern_console::rpc::reply::{Checked, ConfigPart, Generation, Origin, StoreHealth, Trial};
+use postern_console::rpc::request::{NewAccount, OwnerSignature, Source, Standing};
+use postern_console::rpc::{CHUNK_BYTES_MAX, InvalidConfig, Refusal};
+use postern_core::audit::{ConfigChange, Event};
+use postern_core::limits::{HEALTHY_AFTER, TRIAL_MAX, TRIAL_MIN};
+use postern_core::port::Partition;
+use postern_core::rule::{Name, RuleSet};
+use postern_core::time::{Duration, Instant};
+use sha2::{Digest, Sha256};
+
+use crate::machine::Machine;
+
+mod staging;
+mod validity;
+
+use staging::Staging;
+pub use validity::validate;
+
+/// A configuration that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Running {
+    site: Box<Site>,
+    /// 0 is the factory profile.
+    generation: u64,
+    digest: [u8; 32],
+    floor: u32,
+}
+
+/// A trial that runs.
+#[derive(Clone, Debug)]
+struct RunningTrial {
+    ends: Instant,
+    /// What is in force again when nobody confirms.
+    before: Running,
+    by: Name,
+}
+
+/// Who asks for a change.
+#[derive(Clone, Copy, Debug)]
+pub struct Author<'a> {
+    /// Which connection.
+    pub peer: u32,
+    /// As whom.
+    pub account: &'a Name,
+}
+
+/// What a change came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InForce {
+    /// The generation in force.
+    pub generation: u64,
+    /// Whether anything was written.
+    pub written: bool,
+}
+
+/// The configuration of the gateway and the partition it lies on.
+pub struct Configuration<P> {
+    store: Store<P>,
+    running: Running,
+    factory: Box<Site>,
+    trial: Option<RunningTrial>,
+    staging: Staging,
+    /// Octets of a payload on its way out or in.
+    scratch: Box<[u8]>,
+    failed: bool,
+    healthy_at: Option<Instant>,
+}
+
+impl<P> fmt::Debug for Configuration<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Configuration").field("generation", &self.running.generation).finish_non_exhaustive()
+    }
+}
+
+impl<P: Partition> Configuration<P> {
+    /// Chooses what is in force: the newest configuration that counts and that this version can
+    /// run, or else the factory profile. Does not write.
+    pub fn choose(mut store: Store<P>, factory: Box<Site>) -> Self {
+        let mut scratch = vec![0; PAYLOAD_BYTES_MAX].into_boxed_slice();
+        let running = newest_that_runs(&mut store, &mut scratch)
+            .unwrap_or_else(|| Running { site: factory.clone(), generation: 0, digest: [0; 32], floor: 0 });
+        Self {
+            store,
+            running,
+            factory,
+            trial: None,
+            staging: Staging::new(),
+            scratch,
+            failed: false,
+            healthy_at: None,
+        }
+    }
+
+    /// The machine runs it: counts the start, and tells what was found on the partition.
+    pub fn started(&mut self, machine: &mut impl Machine, now: Instant) {
+        for (slot, reason) in self.refused_slots() {
+            machine.notice(Event::SlotRefused { slot, reason }, now);
+        }
+        if self.running.generation == 0 {
+            machine.notice(Event::FactoryProfile, now);
+        }
+        self.mark(Mark::Booted, machine, now);
+        self.healthy_at = Some(now + HEALTHY_AFTER);
+    }
+
+    /// The site in force.
+    pub fn site(&self) -> &Site {
+        &self.running.site
+    }
+
+    /// The rules in force.
+    ///
+    /// # Errors
+    /// Never for a configuration this has chosen.
+    pub fn rules(&self) -> Result<RuleSet, postern_core::rule::RuleError> {
+        self.running.site.rules()
+    }
+
+    /// Its generation; 0 is the factory profile.
+    pub fn generation(&self) -> u64 {
+        self.running.generation
+    }
+
+    /// SHA-256 of its payload.
+    pub fn digest(&self) -> [u8; 32] {
+        self.running.digest
+    }
+
+    /// Where it came from.
+    pub fn origin(&self) -> Origin {
+        if self.running.generation == 0 { Origin::Factory } else { Origin::Slot }
+    }
+
+    /// The store it lies in.
+    pub fn store(&self) -> &Store<P> {
+        &self.store
+    }
+
+    /// Gives the store back.
+    pub fn into_store(self) -> Store<P> {
+        self.store
+    }
+
+    /// How the partition is.
+    pub fn health(&self) -> StoreHealth {
+        let slots = u8::try_from(self.refused_slots().count()).unwrap_or(u8::MAX);
+        match (self.failed, slots) {
+            (true, _) => StoreHealth::Failed,
+            (false, 0) => StoreHealth::Good,
+            (false, slots) => StoreHealth::SlotsRefused { slots },
+        }
+    }
+
+    /// The trial that runs.
+    pub fn trial(&self, now: Instant) -> Option<Trial> {
+        let trial = self.trial.as_ref()?;
+        let secs_left = u32::try_from(trial.ends.since(now).secs_ceil()).unwrap_or(u32::MAX);
+        Some(Trial { generation: self.running.generation, secs_left })
+    }
+
+    /// When [`Configuration::tick`] must be called.
+    pub fn poll_at(&self) -> Option<Instant> {
+        let trial = self.trial.as_ref().map(|trial| trial.ends);
+        [trial, self.healthy_at, self.staging.expires_at()].into_iter().flatten().min()
+    }
+
+    /// Time has passed: ends what is over.
+    pub fn tick(&mut self, machine: &mut impl Machine, now: Instant) {
+        if self.trial.as_ref().is_some_and(|trial| trial.ends <= now) {
+            self.end_trial(ConfigChange::TrialTimedOut, machine, now);
+        }
+        if self.healthy_at.is_some_and(|at| at <= now) {
+            self.healthy_at = None;
+            self.mark(Mark::Healthy, machine, now);
+        }
+        self.staging.expire(now);
+    }
+
+    /// A part of a configuration, with labels in the place of secrets.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] and [`Refusal::Medium`].
+    pub fn part(
+        &mut self,
+        source: Source,
+        offset: u32,
+        device_key: &[u8; 32],
+    ) -> Result<ConfigPart, Refusal> {
+        let running = match source {
+            Source::Running => self.running.clone(),
+            Source::Generation(generation) if generation == self.running.generation => self.running.clone(),
+            Source::Generation(generation) => self.of_history(generation)?,
+        };
+        let mut site = running.site;
+        held::hide(&mut site, device_key);
+        let bytes = schema::encode(&site, &mut self.scratch).map_err(|_| Refusal::Medium)?;
+        let payload = self.scratch.get(..bytes).unwrap_or_default();
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let part = payload.get(from..).unwrap_or_default();
+        let part = part.get(..CHUNK_BYTES_MAX).unwrap_or(part);
+        Ok(ConfigPart {
+            generation: running.generation,
+            schema: SCHEMA,
+            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+            offset,
+            part: heapless::Vec::from_slice(part).unwrap_or_default(),
+        })
+    }
+
+    /// One entry of the history, 0 the newest.
+    pub fn history(&self, index: u8) -> Option<Generation> {
+        let mut headers: Vec<&Header> = self.store.slots().iter().filter_map(SlotState::header).collect();
+        headers.sort_by_key(|header| std::cmp::Reverse(header.generation));
+        let header = headers.get(usize::from(index))?;
+        let confirmed = self.store.journal().is_confirmed(header.generation, &header.digest);
+        Some(Generation {
+            generation: header.generation,
+            digest: header.digest,
+            bytes: header.payload_bytes,
+            floor: header.floor,
+            unconfirmed: header.trial && !confirmed,
+            in_force: header.generation == self.running.generation,
+        })
+    }
+
+    /// Begins to take a configuration from `peer`.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] and [`Refusal::Invalid`].
+    pub fn stage(
+        &mut self,
+        peer: u32,
+        schema: u16,
+        bytes: u32,
+        digest: [u8; 32],
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        self.staging.begin(peer, schema, bytes, digest, now)
+    }
+
+    /// Takes the next part.
+    ///
+    /// # Errors
+    /// [`Refusal::OutOfOrder`].
+    pub fn stage_part(&mut self, peer: u32, offset: u32, part: &[u8], now: Instant) -> Result<(), Refusal> {
+        self.staging.take(peer, offset, part, now)
+    }
+
+    /// A peer is gone: what it was bringing is dropped.
+    pub fn peer_left(&mut self, peer: u32) {
+        self.staging.peer_left(peer);
+    }
+
+    /// What the staged configuration would be.
+    ///
+    /// # Errors
+    /// [`Refusal::OutOfOrder`] and [`Refusal::Invalid`].
+    pub fn check(
+        &mut self,
+        peer: u32,
+        device_key: &[u8; 32],
+        machine: &mut impl Machine,
+    ) -> Result<Checked, Refusal> {
+        let (site, rules) = self.staged(peer, device_key)?;
+        let lost = machine.engine().grants().filter(|grant| {
+            let kept = rules.doors().iter().find(|door| door.name == grant.door_name);
+            !kept.is_some_and(|door| grant.ports.iter().all(|port| door.ports.contains(port)))
+        });
+        let grants_lost = u16::try_from(lost.count()).unwrap_or(u16::MAX);
+        let unchanged = *site == *self.running.site;
+        let doors = u16::try_from(site.doors.len()).unwrap_or(u16::MAX);
+        Ok(Checked { doors, grants_lost, unchanged })
+    }
+
+    /// Puts the staged configuration in force.
+    ///
+    /// # Errors
+    /// [`Refusal`]; what was in force before is in force.
+    pub fn commit(
+        &mut self,
+        author: Author<'_>,
+        base: u64,
+        standing: Standing,
+        signed: Option<(&OwnerSignature, [u8; 16])>,
+        device_key: &[u8; 32],
+        machine: &mut impl Machine,
+        now: Instant,
+    ) -> Result<InForce, Refusal> {
+        self.refuse_during_trial(now)?;
+        self.refuse_conflict(base)?;
+        let (site, rules) = self.staged(author.peer, device_key)?;
+        let floor = self.floor_signed(signed)?;
+        let changed = self.put_in_force(site, rules, floor, standing, author.account, machine, now)?;
+        self.staging.peer_left(author.peer);
+        Ok(changed)
+    }
+
+    /// The trial stands from now on.
+    ///
+    /// # Errors
+    /// [`Refusal::NoTrial`] and [`Refusal::Medium`], after which the trial still runs.
+    pub fn confirm(
+        &mut self,
+        account: &Name,
+        generation: u64,
+        machine: &mut impl Machine,
+        now: Instant,
+    ) -> Result<InForce, Refusal> {
+        self.trial_of(generation)?;
+        self.store.confirm(generation).map_err(|error| self.medium(error, machine, now))?;
+        self.trial = None;
+        changed(machine, ConfigChange::Confirmed, generation, account, now);
+        Ok(InForce { generation, written: true })
+    }
+
+    /// Takes the trial back.
+    ///
+    /// # Errors
+    /// [`Refusal::NoTrial`].
+    pub fn cancel(
+        &mut self,
+        account: &Name,
+        generation: u64,
+        machine: &mut impl Machine,
+        now: Instant,
+    ) -> Result<InForce, Refusal> {
+        self.trial_of(generation)?;
+        if let Some(trial) = &mut self.trial {
+            trial.by = account.clone();
+        }
+        self.end_trial(ConfigChange::TrialCancelled, machine, now);
+        Ok(InForce { generation: self.running.generation, written: false })
+    }
+
+    /// Puts an older configuration in force, as a new generation.
+    ///
+    /// # Errors
+    /// [`Refusal`]; what was in force before is in force.
+    pub fn rollback(
+        &mut self,
+        account: &Name,
+        (base, to): (u64, u64),
+        standing: Standing,
+        machine: &mut impl Machine,
+        now: Instant,
+    ) -> Result<InForce, Refusal> {
+        self.refuse_during_trial(now)?;
+        self.refuse_conflict(base)?;
+        let site = self.of_history(to)?.site;
+        let rules = validate(&site, &self.running.site)?;
+        self.put_in_force(site, rules, self.running.floor, standing, account, machine, now)
+    }
+
+    /// Adds an account, or replaces the one with its name, for good.
+    ///
+    /// # Errors
+    /// [`Refusal`]; nothing was changed then.
+    pub fn enrol(
+        &mut self,
+        account: &NewAccount,
+        machine: &mut impl Machine,
+        now: Instant,
+    ) -> Result<InForce, Refusal> {
+        self.refuse_during_trial(now)?;
+        let mut site = self.running.site.clone();
+        let stored = validity::stored_account(account, Role::Admin)?;
+        site.accounts.retain(|other| other.name != account.name);
+        site.accounts.push(stored).map_err(|_| Refusal::Invalid(InvalidConfig::TooLong))?;
+        let rules = site.rules().map_err(|_| Refusal::Invalid(InvalidConfig::Rules))?;
+        self.put_in_force(site, rules, self.running.floor, Standing::Permanent, &account.name, machine, now)
+    }
+
+    /// Erases everything and runs the factory profile.
+    ///
+    /// # Errors
+    /// [`Refusal::Medium`] and [`Refusal::NotApplied`].
+    pub fn wipe(
+        &mut self,
+        account: &Name,
+        machine: &mut impl Machine,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let rules = self.factory.rules().map_err(|_| Refusal::NotApplied)?;
+        machine.apply(&self.factory, rules, now).map_err(not_applied)?;
+        let old = self.running.generation;
+        self.running = Running { site: self.factory.clone(), generation: 0, digest: [0; 32], floor: 0 };
+        self.trial = None;
+        self.staging = Staging::new();
+        self.store.wipe().map_err(|error| self.medium(error, machine, now))?;
+        changed(machine, ConfigChange::Wiped, old, account, now);
+        Ok(())
+    }
+
+    fn put_in_force(
+        &mut self,
+        site: Box<Site>,
+        rules: RuleSet,
+        floor: u32,
+        standing: Standing,
+        by: &Name,
+        machine: &mut impl Machine,
+        now: Instant,
+    ) -> Result<InForce, Refusal> {
+        let until = trial_end(standing, now)?;
+        let bytes = schema::encode(&site, &mut self.scratch)
+            .map_err(|_| Refusal::Invalid(InvalidConfig::TooLong))?;
+        let digest: [u8; 32] = Sha256::digest(self.scratch.get(..bytes).unwrap_or_default()).into();
+        if digest == self.running.digest && floor == self.running.floor {
+            // The same again: for good or on trial, there is nothing to write and nothing to lose.
+            return Ok(InForce { generation: self.running.generation, written: false });
+        }
+        if self.failed {
+            return Err(Refusal::Medium);
+        }
+        machine.apply(&site, rules, now).map_err(not_applied)?;
+        let kind = if until.is_some() { Kind::Trial } else { Kind::Permanent };
+        let payload = self.scratch.get(..bytes).unwrap_or_default();
+        let header = match self.store.commit(payload, SCHEMA, floor, kind) {
+            Ok(header) => header,
+            Err(error) => {
+                let refusal = self.medium(error, machine, now);
+                self.reapply(machine, now);
+                return Err(refusal);
+            }
+        };
+        let next = Running { site, generation: header.generation, digest, floor: header.floor };
+        let before = core::mem::replace(&mut self.running, next);
+        self.trial = until.map(|ends| RunningTrial { ends, before, by: by.clone() });
+        let change = if until.is_some() { ConfigChange::Tried } else { ConfigChange::Committed };
+        changed(machine, change, header.generation, by, now);
+        Ok(InForce { generation: header.generation, written: true })
+    }
+
+    fn end_trial(&mut self, change: ConfigChange, machine: &mut impl Machine, now: Instant) {
+        let Some(RunningTrial { before, by, .. }) = self.trial.take() else { return };
+        let taken_back = self.running.generation;
+        self.running = before;
+        self.reapply(machine, now);
+        changed(machine, change, taken_back, &by, now);
+    }
+
+    /// Makes the machine run what is in force again.
+    fn reapply(&mut self, machine: &mut impl Machine, now: Instant) {
+        let rules = self.running.site.rules().map_err(|error| format!("{error:?}"));
+        if let Err(reason) = rules.and_then(|rules| machine.apply(&self.running.site, rules, now)) {
+            log::error!("the configuration before could not be put in force again: {reason}; restart posternd");
+            machine.notice(Event::ConfigRejected, now);
+        }
+    }
+
+    /// The staged site, complete and valid.
+    fn staged(&mut self, peer: u32, device_key: &[u8; 32]) -> Result<(Box<Site>, RuleSet), Refusal> {
+        let mut site = self.staging.site(peer)?;
+        held::restore(&mut site, &self.running.site, device_key)
+            .map_err(|_| Refusal::Invalid(InvalidConfig::SecretNotHeld))?;
+        let rules = validate(&site, &self.running.site)?;
+        Ok((site, rules))
+    }
+
+    /// The floor an owner's signature over what is staged allows; without one it stays.
+    fn floor_signed(&self, signed: Option<(&OwnerSignature, [u8; 16])>) -> Result<u32, Refusal> {
+        let Some((signature, device)) = signed else { return Ok(self.running.floor) };
+        let owner = self.running.site.owner.ok_or(Refusal::NoOwner)?;
+        let (_, digest) = self.staging.announced().ok_or(Refusal::OutOfOrder)?;
+        if !owner_signed(&owner, signature, device, digest) {
+            return Err(Refusal::BadSignature);
+        }
+        let floor = self.store.journal().floor.max(self.running.floor);
+        if signature.floor < floor { Err(Refusal::BelowFloor { floor }) } else { Ok(signature.floor) }
+    }
+
+    fn of_history(&mut self, generation: u64) -> Result<Running, Refusal> {
+        let wanted = |slot: &SlotState| slot.header().is_some_and(|header| header.generation == generation);
+        let index = self.store.slots().iter().position(wanted).ok_or(Refusal::NotFound)?;
+        read_slot(&mut self.store, index, &mut self.scratch).ok_or(Refusal::NotFound)
+    }
+
+    fn refuse_during_trial(&self, now: Instant) -> Result<(), Refusal> {
+        match self.trial(now) {
+            Some(Trial { generation, secs_left }) => Err(Refusal::TrialPending { generation, secs_left }),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse_conflict(&self, base: u64) -> Result<(), Refusal> {
+        let generation = self.running.generation;
+        if base == generation { Ok(()) } else { Err(Refusal::Conflict { generation }) }
+    }
+
+    fn trial_of(&self, generation: u64) -> Result<(), Refusal> {
+        let runs = self.trial.is_some() && self.running.generation == generation;
+        if runs { Ok(()) } else { Err(Refusal::NoTrial) }
+    }
+
+    fn refused_slots(&self) -> impl Iterator<Item = (u8, &'static str)> + '_ {
+        let slots = (0..).zip(self.store.slots());
+        slots.filter_map(|(index, slot)| Some((index, slot.refusal()?)))
+    }
+
+    fn mark(&mut self, mark: Mark, machine: &mut impl Machine, now: Instant) {
+        if let Err(error) = self.store.mark(mark) {
+            let _ = self.medium(error, machine, now);
+        }
+    }
+
+    /// The medium failed: what is on it is not known until it is opened anew.
+    fn medium(&mut self, error: CommitError, machine: &mut impl Machine, now: Instant) -> Refusal {
+        log::error!("the config partition failed: {error:?}; nothing can be committed until a restart");
+        if !core::mem::replace(&mut self.failed, true) {
+            machine.notice(Event::StoreFailed, now);
+        }
+        Refusal::Medium
+    }
+}
+
+fn changed(machine: &mut impl Machine, change: ConfigChange, generation: u64, by: &Name, now: Instant) {
+    machine.notice(Event::ConfigChanged { change, generation, by: by.clone() }, now);
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape map_err wants")]
+fn not_applied(reason: String) -> Refusal {
+    log::error!("a configuration was not put in force: {reason}");
+    Refusal::NotApplied
+}
+
+fn trial_end(standing: Standing, now: Instant) -> Result<Option<Instant>, Refusal> {
+    match standing {
+        Standing::Permanent => Ok(None),
+        Standing::Trial { secs } => {
+            let time = Duration::from_secs(u64::from(secs));
+            let fits = (TRIAL_MIN..=TRIAL_MAX).contains(&time);
+            if fits { Ok(Some(now + time)) } else { Err(Refusal::Malformed) }
+        }
+    }
+}
+
+/// Whether the owner signed that this configuration may run on this device.
+fn owner_signed(owner: &[u8; 32], signed: &OwnerSignature, device: [u8; 16], digest: [u8; 32]) -> bool {
+    let config = FleetConfig { device: signed.device, floor: signed.floor, digest };
+    let meant = signed.device.is_none_or(|only| only == device);
+    meant && config.verify(owner, &whole(signed.signature_r, signed.signature_s)).is_ok()
+}
+
+/// The two halves of a signature: serde knows arrays of 32 octets and no longer ones.
+pub(crate) fn whole(r: [u8; 32], s: [u8; 32]) -> [u8; SIGNATURE_BYTES] {
+    let mut whole = [0; SIGNATURE_BYTES];
+    for (place, octet) in whole.iter_mut().zip(r.into_iter().chain(s)) {
+        *place = octet;
+    }
+    whole
+}
+
+/// The newest configuration that counts, falling back where this version cannot run one: it may
+/// have been written by a later version that was taken back.
+fn newest_that_runs<P: Partition>(store: &mut Store<P>, scratch: &mut [u8]) -> Option<Running> {
+    if let Choice::Slot(index) = store.choice() {
+        if let Some(running) = read_slot(store, index, scratch) {
+            return Some(running);
+        }
+    }
+    let mut others: Vec<(u64, usize)> = Vec::new();
+    for (index, slot) in store.slots().iter().enumerate() {
+        let Some(header) = slot.header() else { continue };
+        let confirmed = store.journal().is_confirmed(header.generation, &header.digest);
+        if (!header.trial || confirmed) && header.floor >= store.journal().floor {
+            others.push((header.generation, index));
+        }
+    }
+    others.sort_by_key(|(generation, _)| std::cmp::Reverse(*generation));
+    others.into_iter().find_map(|(_, index)| read_slot(store, index, scratch))
+}
+
+fn read_slot<P: Partition>(store: &mut Store<P>, index: usize, scratch: &mut [u8]) -> Option<Running> {
+    let header = *store.slots().get(index)?.header()?;
+    let payload = store.read(index, scratch).ok()?;
+    let site = match schema::decode(header.schema, payload) {
+        Ok(site) => Box::new(site),
+        Err(PayloadError::OtherSchema(schema)) => {
+            log::warn!("generation {} has schema {schema}, which a later version wrote", header.generation);
+            return None;
+        }
+        Err(_) => return None,
+    };
+    site.rules().ok()?;
+    Some(Running { site, generation: header.generation, digest: header.digest, floor: header.floor })
+}
+

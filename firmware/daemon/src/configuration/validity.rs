@@ -1,0 +1,84 @@
+//! Whether a configuration may be put in force.
+
+use postern_config::secret::{Secret, StoredSecret};
+use postern_config::site::{StoredAccount, StoredDoor};
+use postern_config::{Role, Site, held};
+use postern_console::rpc::request::NewAccount;
+use postern_console::rpc::{InvalidConfig, Refusal};
+use postern_console::scram::ITERATIONS_MIN;
+use postern_core::rule::{RuleSet, is_name};
+
+/// Proves that `site` can be run after `running`, and makes its rules.
+///
+/// # Errors
+/// [`Refusal::Invalid`].
+pub fn validate(site: &Site, running: &Site) -> Result<RuleSet, Refusal> {
+    check(site, running).map_err(Refusal::Invalid)
+}
+
+fn check(site: &Site, running: &Site) -> Result<RuleSet, InvalidConfig> {
+    if site.interfaces.is_empty() {
+        return Err(InvalidConfig::Interfaces);
+    }
+    if !held::is_complete(site) {
+        return Err(InvalidConfig::SecretNotHeld);
+    }
+    let has_admin = |site: &Site| site.accounts.iter().any(|account| account.role == Role::Admin);
+    if has_admin(running) && !has_admin(site) {
+        return Err(InvalidConfig::NoAdmin);
+    }
+    if asks_too_much(site) {
+        return Err(InvalidConfig::Unsupported);
+    }
+    if !is_name(&site.name) || !accounts_are_well_formed(site) {
+        return Err(InvalidConfig::Malformed);
+    }
+    site.rules().map_err(|_| InvalidConfig::Rules)
+}
+
+/// What schema 1 can say and this version cannot do. Silently ignored, it would be believed.
+fn asks_too_much(site: &Site) -> bool {
+    let special = |door: &StoredDoor| {
+        door.keys != 0
+            || door.rotating.is_some()
+            || door.forward.is_some()
+            || door.one_shot
+            || door.cut_at_end
+            || (door.prefix_v4, door.prefix_v6) != (32, 128)
+    };
+    !site.keys.is_empty()
+        || site.doors.iter().any(special)
+        || site.sequences.iter().any(|sequence| sequence.one_time)
+}
+
+fn accounts_are_well_formed(site: &Site) -> bool {
+    let printable = |octet: u8| octet == b'\n' || (b' '..=b'~').contains(&octet);
+    let idle = (60..=3600).contains(&site.console.idle_lock_secs);
+    let well_formed = site.accounts.iter().enumerate().all(|(position, account)| {
+        let earlier = site.accounts.get(..position).unwrap_or_default();
+        let is_key = |stored: &StoredSecret| stored.known().is_some_and(|secret| secret.expose().len() == 32);
+        is_name(&account.name)
+            && account.iterations >= ITERATIONS_MIN
+            && is_key(&account.stored_key)
+            && is_key(&account.server_key)
+            && earlier.iter().all(|other| other.name != account.name)
+    });
+    idle && well_formed && site.console.banner.bytes().all(printable)
+}
+
+/// The account as it is stored.
+pub(super) fn stored_account(account: &NewAccount, role: Role) -> Result<StoredAccount, Refusal> {
+    if !is_name(&account.name) || account.iterations < ITERATIONS_MIN {
+        return Err(Refusal::Malformed);
+    }
+    let secret =
+        |octets: &[u8; 32]| Secret::new(octets).map(StoredSecret::Known).map_err(|_| Refusal::Malformed);
+    Ok(StoredAccount {
+        name: account.name.clone(),
+        role,
+        salt: account.salt,
+        iterations: account.iterations,
+        stored_key: secret(&account.stored_key)?,
+        server_key: secret(&account.server_key)?,
+    })
+}

@@ -1,0 +1,362 @@
+//! Carries requests out.
+
+use hmac::{Hmac, Mac};
+use postern_config::Role;
+use postern_config::signed::BreakGlass;
+use postern_console::rpc::reply::{Challenge, LoggedIn, Reply, Welcome};
+use postern_console::rpc::request::{NewAccount, Request};
+use postern_console::rpc::{Call, FrameError, PROTOCOL, Refusal};
+use postern_console::scram::{self, Exchange, ITERATIONS, Verifier};
+use postern_core::audit::{ConsoleAct, Event};
+use postern_core::engine::Input;
+use postern_core::port::Partition;
+use postern_core::rule::Name;
+use postern_core::time::{Duration, Instant};
+use sha2::Sha256;
+
+use super::session::Pending;
+use super::{Guesses, Lines, Session, Sightings, lists};
+use crate::configuration::{Author, Configuration, InForce, whole};
+use crate::machine::Machine;
+
+/// Who this device is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Its id, no secret.
+    pub id: [u8; 16],
+    /// Its key.
+    pub key: [u8; 32],
+}
+
+impl core::fmt::Debug for Device {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Device").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What the loop shall do once the answer was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Go on.
+    GoOn,
+    /// Restart the machine.
+    Reboot,
+}
+
+/// Everything the control socket knows besides the configuration.
+#[derive(Debug)]
+pub struct Desk {
+    device: Device,
+    guesses: Guesses,
+    /// The newest lines of the log.
+    pub lines: Lines,
+    /// What is seen of knocks while somebody watches.
+    pub sightings: Sightings,
+    /// What the owner can sign; good for one use.
+    glass: Option<[u8; 16]>,
+}
+
+/// What a request works on.
+struct Work<'w, P, M> {
+    session: &'w mut Session,
+    configuration: &'w mut Configuration<P>,
+    machine: &'w mut M,
+    now: Instant,
+}
+
+impl Desk {
+    /// A desk for this device.
+    pub fn new(device: Device) -> Self {
+        let (guesses, lines, sightings) = (Guesses::new(), Lines::new(), Sightings::new());
+        Self { device, guesses, lines, sightings, glass: None }
+    }
+
+    /// Answers what a peer sent.
+    pub fn handle<P: Partition, M: Machine>(
+        &mut self,
+        session: &mut Session,
+        call: Result<Call, FrameError>,
+        configuration: &mut Configuration<P>,
+        machine: &mut M,
+        now: Instant,
+    ) -> After {
+        let Ok(Call { number, request }) = call else {
+            session.answer(0, Err(Refusal::Malformed));
+            return After::GoOn;
+        };
+        let reboots = request == Request::Reboot;
+        let mut work = Work { session, configuration, machine, now };
+        let result = self.carry_out(&mut work, request);
+        let after = if reboots && result.is_ok() { After::Reboot } else { After::GoOn };
+        work.session.answer(number, result);
+        after
+    }
+
+    fn carry_out<P: Partition, M: Machine>(
+        &mut self,
+        work: &mut Work<'_, P, M>,
+        request: Request,
+    ) -> Result<Reply, Refusal> {
+        match request {
+            Request::Hello { protocol } => hello(work, protocol),
+            Request::Login { name, client_nonce } => self.login(work, name, client_nonce),
+            Request::Proof { proof } => self.proof(work, &proof),
+            Request::Logout => {
+                work.session.log_out();
+                Ok(Reply::Done)
+            }
+            Request::Enrol { account } => self.enrol(work, &account),
+            Request::BreakGlassChallenge => self.break_glass_challenge(work),
+            Request::BreakGlass { signature_r, signature_s } => {
+                self.break_glass(work, signature_r, signature_s)
+            }
+            look @ (Request::Status
+            | Request::Config { .. }
+            | Request::History { .. }
+            | Request::Doors { .. }
+            | Request::Grants { .. }
+            | Request::Keys { .. }
+            | Request::Log { .. }) => {
+                needs(work.session, Role::Viewer)?;
+                self.look(work, look)
+            }
+            Request::Watch { after } => {
+                needs(work.session, Role::Operator)?;
+                Ok(Reply::Knocks(self.sightings.after(after, work.now)))
+            }
+            Request::Revoke { door, source } => {
+                needs(work.session, Role::Operator)?;
+                let door = work.machine.engine().rules().door_named(&door).ok_or(Refusal::NotFound)?;
+                work.machine.handle(Input::Revoke { door, source }, work.now);
+                Ok(Reply::Done)
+            }
+            change => {
+                needs(work.session, Role::Admin)?;
+                self.change(work, change)
+            }
+        }
+    }
+
+    fn look<P: Partition, M: Machine>(
+        &mut self,
+        work: &mut Work<'_, P, M>,
+        request: Request,
+    ) -> Result<Reply, Refusal> {
+        let Work { configuration, machine, now, .. } = work;
+        Ok(match request {
+            Request::Config { source, offset } => {
+                Reply::Config(configuration.part(source, offset, &self.device.key)?)
+            }
+            Request::History { index } => Reply::History(configuration.history(index)),
+            Request::Doors { from } => Reply::Doors(lists::doors(configuration.site(), *machine, from)),
+            Request::Grants { after } => Reply::Grants(lists::grants(*machine, after, *now)),
+            Request::Keys { from } => Reply::Keys(lists::keys(configuration.site(), from)),
+            Request::Log { after } => Reply::Log(self.lines.after(after)),
+            _ => Reply::Status(lists::status(
+                configuration,
+                *machine,
+                self.device.id,
+                self.lines.newest(),
+                *now,
+            )),
+        })
+    }
+
+    fn change<P: Partition, M: Machine>(
+        &mut self,
+        work: &mut Work<'_, P, M>,
+        request: Request,
+    ) -> Result<Reply, Refusal> {
+        let Work { session, configuration, machine, now } = work;
+        let (peer, key) = (session.peer.number, &self.device.key);
+        let author = Author { peer, account: &session.account };
+        let now = *now;
+        let done = |()| Reply::Done;
+        let in_force = |InForce { generation, written }| Reply::InForce { generation, written };
+        match request {
+            Request::Stage { schema, bytes, digest } => {
+                configuration.stage(peer, schema, bytes, digest, now).map(done)
+            }
+            Request::StagePart { offset, part } => {
+                configuration.stage_part(peer, offset, &part, now).map(done)
+            }
+            Request::Check => configuration.check(peer, key, *machine).map(Reply::Checked),
+            Request::Commit { base, standing, signature } => {
+                let signed = signature.as_ref().map(|signature| (signature, self.device.id));
+                configuration.commit(author, base, standing, signed, key, *machine, now).map(in_force)
+            }
+            Request::Confirm { generation } => {
+                configuration.confirm(author.account, generation, *machine, now).map(in_force)
+            }
+            Request::Cancel { generation } => {
+                configuration.cancel(author.account, generation, *machine, now).map(in_force)
+            }
+            Request::Rollback { base, to, standing } => configuration
+                .rollback(author.account, (base, to), standing, *machine, now)
+                .map(in_force),
+            Request::Wipe { device } if device != self.device.id => Err(Refusal::OtherDevice),
+            Request::Wipe { .. } => configuration.wipe(author.account, *machine, now).map(done),
+            Request::Reboot if !machine.may_reboot() => Err(Refusal::NotPermitted),
+            Request::Reboot => Ok(Reply::Done),
+            // Every other request was carried out before.
+            _ => Err(Refusal::Malformed),
+        }
+    }
+
+    fn login<P: Partition, M: Machine>(
+        &mut self,
+        work: &mut Work<'_, P, M>,
+        name: Name,
+        client_nonce: [u8; 16],
+    ) -> Result<Reply, Refusal> {
+        self.refuse_too_soon(work.session.peer.user, work.now)?;
+        work.session.log_out();
+        let server_nonce = work.machine.random();
+        let account = work.configuration.site().accounts.iter().find(|account| account.name == name);
+        let keys = account.and_then(|account| {
+            let stored_key = account.stored_key.known()?.expose().try_into().ok()?;
+            let server_key = account.server_key.known()?.expose().try_into().ok()?;
+            Some(Verifier { stored_key, server_key })
+        });
+        // What a name that does not exist is asked looks like any other, and is the same every time.
+        let pretended = (self.pretended(b"salt", &name), self.pretended(b"stored", &name));
+        let salt = pretended.0.first_chunk::<16>().copied().unwrap_or_default();
+        let unknown = Verifier { stored_key: pretended.1, server_key: pretended.1 };
+        let (salt, iterations) =
+            account.map_or((salt, ITERATIONS), |account| (account.salt, account.iterations));
+        let challenge = Challenge { salt, iterations, server_nonce };
+        let role = keys.is_some().then(|| account.map_or(Role::Viewer, |account| account.role));
+        let verifier = keys.unwrap_or(unknown);
+        work.session.pending =
+            Some(Pending { name, client_nonce, challenge: challenge.clone(), verifier, role });
+        Ok(Reply::Challenge(challenge))
+    }
+
+    fn proof<P, M: Machine>(
+        &mut self,
+        work: &mut Work<'_, P, M>,
+        proof: &[u8; 32],
+    ) -> Result<Reply, Refusal> {
+        let Pending { name, client_nonce, challenge, verifier, role } =
+            work.session.pending.take().ok_or(Refusal::NotLoggedIn)?;
+        let exchange = Exchange { name: &name, client_nonce, challenge: &challenge };
+        let server_signature = scram::check_proof(&verifier, exchange, proof);
+        let user = work.session.peer.user;
+        match (server_signature, role) {
+            (Some(server_signature), Some(role)) => {
+                self.guesses.succeeded(user);
+                work.session.role = Some(role);
+                work.session.account = name.clone();
+                notice(work, ConsoleAct::LoggedIn, name);
+                Ok(Reply::LoggedIn(LoggedIn { role, server_signature }))
+            }
+            _ => {
+                let waits = self.guesses.failed(user, work.now) > Duration::ZERO;
+                // A name nobody has may be a password in the wrong place: it is not logged.
+                let account = if role.is_some() { name } else { Name::new() };
+                notice(work, ConsoleAct::Failed, account.clone());
+                if waits {
+                    notice(work, ConsoleAct::Delayed, account);
+                }
+                Err(Refusal::LoginFailed)
+            }
+        }
+    }
+
+    fn enrol<P: Partition, M: Machine>(
+        &mut self,
+        work: &mut Work<'_, P, M>,
+        account: &NewAccount,
+    ) -> Result<Reply, Refusal> {
+        if !work.configuration.site().accounts.is_empty() && !work.session.glass_broken {
+            return Err(Refusal::AlreadyEnrolled);
+        }
+        work.configuration.enrol(account, work.machine, work.now)?;
+        work.session.glass_broken = false;
+        work.session.role = Some(Role::Admin);
+        work.session.account = account.name.clone();
+        notice(work, ConsoleAct::Enrolled, account.name.clone());
+        Ok(Reply::LoggedIn(LoggedIn { role: Role::Admin, server_signature: [0; 32] }))
+    }
+
+    fn break_glass_challenge<P: Partition, M: Machine>(
+        &mut self,
+        work: &mut Work<'_, P, M>,
+    ) -> Result<Reply, Refusal> {
+        if work.configuration.site().owner.is_none() {
+            return Err(Refusal::NoOwner);
+        }
+        // The same challenge until it is used: the owner may be hours away by telephone.
+        let nonce = *self.glass.get_or_insert_with(|| work.machine.random());
+        Ok(Reply::BreakGlass { device: self.device.id, nonce })
+    }
+
+    fn break_glass<P: Partition, M: Machine>(
+        &mut self,
+        work: &mut Work<'_, P, M>,
+        signature_r: [u8; 32],
+        signature_s: [u8; 32],
+    ) -> Result<Reply, Refusal> {
+        let user = work.session.peer.user;
+        self.refuse_too_soon(user, work.now)?;
+        let owner = work.configuration.site().owner.ok_or(Refusal::NoOwner)?;
+        let nonce = self.glass.ok_or(Refusal::BadSignature)?;
+        let token = BreakGlass { device: self.device.id, nonce };
+        if token.verify(&owner, &whole(signature_r, signature_s)).is_err() {
+            self.guesses.failed(user, work.now);
+            notice(work, ConsoleAct::Failed, Name::new());
+            return Err(Refusal::BadSignature);
+        }
+        self.glass = None;
+        work.session.glass_broken = true;
+        notice(work, ConsoleAct::BrokeGlass, Name::new());
+        Ok(Reply::Done)
+    }
+
+    fn refuse_too_soon(&self, user: u32, now: Instant) -> Result<(), Refusal> {
+        match self.guesses.wait(user, now) {
+            Some(wait) => Err(Refusal::TooSoon { secs: u32::try_from(wait.secs_ceil()).unwrap_or(u32::MAX) }),
+            None => Ok(()),
+        }
+    }
+
+    /// Something only this device can compute of a name.
+    fn pretended(&self, what: &[u8], name: &Name) -> [u8; 32] {
+        // HMAC takes a key of any length; the error cannot be.
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.device.key) else { return [0; 32] };
+        mac.update(b"postern pretended account v1 ");
+        mac.update(what);
+        mac.update(name.as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+}
+
+fn hello<P: Partition, M>(work: &Work<'_, P, M>, protocol: u16) -> Result<Reply, Refusal> {
+    if protocol != PROTOCOL {
+        return Err(Refusal::OtherProtocol { protocol: PROTOCOL });
+    }
+    let site = work.configuration.site();
+    Ok(Reply::Welcome(Welcome {
+        protocol: PROTOCOL,
+        version: env!("CARGO_PKG_VERSION").try_into().unwrap_or_default(),
+        gateway: site.name.clone(),
+        enrolled: !site.accounts.is_empty(),
+        role: work.session.role,
+        banner: site.console.banner.clone(),
+        idle_lock_secs: site.console.idle_lock_secs,
+        has_owner: site.owner.is_some(),
+    }))
+}
+
+fn needs(session: &Session, needs: Role) -> Result<(), Refusal> {
+    match session.role {
+        None => Err(Refusal::NotLoggedIn),
+        Some(role) if role < needs => Err(Refusal::NotAllowed { needs }),
+        Some(_) => Ok(()),
+    }
+}
+
+fn notice<P, M: Machine>(work: &mut Work<'_, P, M>, act: ConsoleAct, account: Name) {
+    work.machine.notice(Event::Console { act, account }, work.now);
+}
+

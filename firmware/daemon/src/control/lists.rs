@@ -1,0 +1,113 @@
+//! What is read of the gateway: status, doors, grants, keys.
+
+use heapless::Vec;
+use postern_config::Site;
+use postern_config::site::StoredKeyKind;
+use postern_console::rpc::reply::{
+    DOORS_PER_REPLY_MAX, DoorStatus, GRANTS_PER_REPLY_MAX, GrantStatus, KEYS_PER_REPLY_MAX, KeyStatus, Status,
+};
+use postern_core::grant::Grant;
+use postern_core::port::Partition;
+use postern_core::time::Instant;
+
+use crate::configuration::Configuration;
+use crate::machine::Machine;
+
+pub(super) fn status<P: Partition>(
+    configuration: &Configuration<P>,
+    machine: &mut impl Machine,
+    device: [u8; 16],
+    log_newest: u64,
+    now: Instant,
+) -> Status {
+    let (interfaces, dropped) = machine.interfaces();
+    let site = configuration.site();
+    let journal = configuration.store().journal();
+    let engine = machine.engine();
+    let counters = engine.counters();
+    Status {
+        gateway: site.name.clone(),
+        device,
+        uptime_millis: now.millis(),
+        generation: configuration.generation(),
+        digest: configuration.digest(),
+        origin: configuration.origin(),
+        trial: configuration.trial(now),
+        floor: journal.floor,
+        store: configuration.health(),
+        boots: journal.boots,
+        unclean_boots: journal.unclean_boots,
+        doors: engine.door_count(),
+        grants: u16::try_from(engine.grants().filter(|grant| grant.is_open()).count()).unwrap_or(u16::MAX),
+        accounts: u8::try_from(site.accounts.len()).unwrap_or(u8::MAX),
+        keys: u8::try_from(site.keys.len()).unwrap_or(u8::MAX),
+        interfaces,
+        frames: counters.frames,
+        knocks: counters.knocks,
+        guard_touches: counters.guard_touches,
+        opened: counters.opened,
+        dropped,
+        log_newest,
+    }
+}
+
+pub(super) fn doors(
+    site: &Site,
+    machine: &mut impl Machine,
+    from: u16,
+) -> Vec<DoorStatus, DOORS_PER_REPLY_MAX> {
+    let engine = machine.engine();
+    let doors = (0_u16..).zip(&site.doors).skip(usize::from(from)).take(DOORS_PER_REPLY_MAX);
+    doors
+        .map(|(index, door)| {
+            let opening = |sequence: &&postern_config::site::StoredSequence| {
+                sequence.door == index && !sequence.closes
+            };
+            let knocks = site.sequences.iter().find(opening).map_or(0, |sequence| sequence.steps.len());
+            let held = |grant: &&Grant| grant.is_open() && grant.door_name == door.name;
+            DoorStatus {
+                name: door.name.clone(),
+                ports: door.ports.clone(),
+                open_for_secs: door.open_for_secs,
+                knocks: u8::try_from(knocks).unwrap_or(u8::MAX),
+                keys: u8::try_from(door.keys.count_ones()).unwrap_or(u8::MAX),
+                grants: u16::try_from(engine.grants().filter(held).count()).unwrap_or(u16::MAX),
+            }
+        })
+        .collect()
+}
+
+/// The open grants with the lowest ids above `after`.
+pub(super) fn grants(
+    machine: &mut impl Machine,
+    after: u64,
+    now: Instant,
+) -> Vec<GrantStatus, GRANTS_PER_REPLY_MAX> {
+    let engine = machine.engine();
+    let mut listed = Vec::new();
+    let mut last = after;
+    while !listed.is_full() {
+        let above = |grant: &&Grant| grant.is_open() && u64::from(grant.id.raw()) > last;
+        let Some(grant) = engine.grants().filter(above).min_by_key(|grant| grant.id) else { break };
+        last = u64::from(grant.id.raw());
+        let secs_left = u32::try_from(grant.until.since(now).secs_ceil()).unwrap_or(u32::MAX);
+        let (door, source) = (grant.door_name.clone(), grant.source);
+        let _ = listed.push(GrantStatus { id: last, door, source, secs_left });
+    }
+    listed
+}
+
+pub(super) fn keys(site: &Site, from: u16) -> Vec<KeyStatus, KEYS_PER_REPLY_MAX> {
+    let keys = site.keys.iter().enumerate().skip(usize::from(from)).take(KEYS_PER_REPLY_MAX);
+    keys.map(|(index, key)| {
+        let opens = |door: &&postern_config::site::StoredDoor| door.keys & (1 << index) != 0;
+        KeyStatus {
+            name: key.name.clone(),
+            fwknop: matches!(key.kind, StoredKeyKind::Fwknop { .. }),
+            doors: u16::try_from(site.doors.iter().filter(opens).count()).unwrap_or(u16::MAX),
+            disabled: key.disabled,
+            counter: 0,
+        }
+    })
+    .collect()
+}
