@@ -40,6 +40,7 @@ pub mod matcher;
 pub mod port;
 pub mod recent;
 pub mod rule;
+pub mod spa;
 pub mod time;
 pub mod wire;
 

@@ -1,0 +1,3 @@
+//! Our own packet: see `SPA.md` for its octets.
+
+pub mod aead;
