@@ -175,6 +175,11 @@ impl LinuxCapture {
         self.interfaces.iter().filter_map(Interface::fd).collect()
     }
 
+    /// Whether the interface with this name is captured now.
+    pub fn is_live(&self, name: &str) -> bool {
+        self.interfaces.iter().any(|interface| interface.name() == name && interface.is_open())
+    }
+
     /// How many interfaces are captured now.
     pub fn open_count(&self) -> usize {
         self.interfaces.iter().filter(|interface| interface.is_open()).count()

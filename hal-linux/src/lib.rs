@@ -3,7 +3,11 @@
 
 pub mod capture;
 pub mod clock;
+pub mod control;
 pub mod firewall;
 mod netlink;
+pub mod partition;
+pub mod random;
+pub mod reboot;
 pub mod syslog;
 pub mod wait;

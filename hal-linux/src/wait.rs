@@ -11,8 +11,20 @@ use nix::sys::time::TimeSpec;
 use postern_core::limits::INTERFACES_MAX;
 use postern_core::time::Instant;
 
-/// Captures, signals, control socket.
-const FDS_MAX: usize = INTERFACES_MAX + 2;
+/// Control descriptors: the listener and its connections.
+pub const CONTROLS_MAX: usize = 6;
+
+/// Captures, signals, control descriptors.
+const FDS_MAX: usize = INTERFACES_MAX + 1 + CONTROLS_MAX;
+
+/// A control descriptor, and what is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct ControlInterest<'fd> {
+    /// Which.
+    pub fd: BorrowedFd<'fd>,
+    /// Wait until it takes octets, instead of until it has some.
+    pub writing: bool,
+}
 
 /// Why the wait ended; several may hold. None does after a deadline or a spurious wake-up, which
 /// costs one idle turn.
@@ -24,7 +36,7 @@ pub struct Wake {
     pub reload: bool,
     /// A capture has frames, or an error to report.
     pub frames: bool,
-    /// The control descriptor is readable or hung up.
+    /// A control descriptor is ready or hung up.
     pub control: bool,
 }
 
@@ -36,7 +48,7 @@ pub struct Waiter {
 
 impl Waiter {
     /// Blocks SIGTERM, SIGINT and SIGHUP for this thread, to read them here instead. Threads made
-    /// later inherit that; make none before. Programs run by `std::process::Command` do not.
+    /// later inherit that; make none before. Programs that are run inherit it as well.
     ///
     /// # Errors
     /// What signalfd(2) says: out of descriptors or memory.
@@ -50,7 +62,7 @@ impl Waiter {
         Ok(Self { signals })
     }
 
-    /// Sleeps until one of `captures` or `control` is readable, a signal has come, or `deadline`
+    /// Sleeps until one of `captures` is readable or one of `controls` ready, a signal has come, or `deadline`
     /// has passed; `now` is what the clock says. Without a deadline it sleeps as long as it takes.
     /// The deadline is kept to the millisecond of the machine's running time: a suspended machine
     /// oversleeps by that, which leaves no door open, as the kernel closes them.
@@ -60,11 +72,11 @@ impl Waiter {
     pub fn wait(
         &mut self,
         captures: &[BorrowedFd<'_>],
-        control: Option<BorrowedFd<'_>>,
+        controls: &[ControlInterest<'_>],
         deadline: Option<Instant>,
         now: Instant,
     ) -> Result<Wake, Errno> {
-        let ready = self.poll(captures, control, deadline.map(|deadline| pause(deadline, now)))?;
+        let ready = self.poll(captures, controls, deadline.map(|deadline| pause(deadline, now)))?;
         let mut wake = Wake { frames: ready.captures, control: ready.control, ..Wake::default() };
         if ready.signals {
             while let Some(signal) = self.signals.read_signal()? {
@@ -80,7 +92,7 @@ impl Waiter {
     fn poll(
         &self,
         captures: &[BorrowedFd<'_>],
-        control: Option<BorrowedFd<'_>>,
+        controls: &[ControlInterest<'_>],
         pause: Option<TimeSpec>,
     ) -> Result<Ready, Errno> {
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
@@ -89,8 +101,9 @@ impl Waiter {
         let frames_end = fds.len();
         // There is room: the captures take `INTERFACES_MAX` places at most.
         let _ = fds.push(readable(self.signals.as_fd()));
-        if let Some(control) = control {
-            let _ = fds.push(readable(control));
+        for control in controls.iter().take(CONTROLS_MAX) {
+            let ready = if control.writing { PollFlags::POLLOUT } else { PollFlags::POLLIN };
+            let _ = fds.push(PollFd::new(control.fd, ready));
         }
         match ppoll(&mut fds, pause, None) {
             Ok(_) => {}
@@ -133,8 +146,9 @@ mod tests {
         let soon = Some(now + Duration::from_millis(2));
         let ((mut near, far), (mut control_near, control_far)) =
             (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
+        let reading = |fd| ControlInterest { fd, writing: false };
         let mut wait =
-            |deadline| waiter.wait(&[far.as_fd()], Some(control_far.as_fd()), deadline, now).unwrap();
+            |deadline| waiter.wait(&[far.as_fd()], &[reading(control_far.as_fd())], deadline, now).unwrap();
         assert_eq!(wait(soon), Wake::default(), "the deadline");
         assert_eq!(wait(Some(Instant::BOOT)), Wake::default(), "a deadline in the past");
 

@@ -5,24 +5,25 @@
 
 use core::fmt;
 
-use postern_config::partition::{Choice, CommitError, Header, Kind, Mark, SlotState, Store};
-use postern_config::signed::{FleetConfig, SIGNATURE_BYTES};
-use postern_config::{PAYLOAD_BYTES_MAX, PayloadError, Role, SCHEMA, Site, held, schema};
+use postern_config::partition::{Choice, CommitError, Header, Mark, SlotState, Store};
+use postern_config::{PAYLOAD_BYTES_MAX, PayloadError, SCHEMA, Site, held, schema};
 use postern_console::rpc::reply::{Checked, ConfigPart, Generation, Origin, StoreHealth, Trial};
-use postern_console::rpc::request::{NewAccount, OwnerSignature, Source, Standing};
+use postern_console::rpc::request::Source;
 use postern_console::rpc::{CHUNK_BYTES_MAX, InvalidConfig, Refusal};
 use postern_core::audit::{ConfigChange, Event};
-use postern_core::limits::{HEALTHY_AFTER, TRIAL_MAX, TRIAL_MIN};
+use postern_core::limits::HEALTHY_AFTER;
 use postern_core::port::Partition;
 use postern_core::rule::{Name, RuleSet};
-use postern_core::time::{Duration, Instant};
-use sha2::{Digest, Sha256};
+use postern_core::time::Instant;
 
+use crate::control::Device;
 use crate::machine::Machine;
 
+mod change;
 mod staging;
 mod validity;
 
+pub(crate) use change::whole;
 use staging::Staging;
 pub use validity::validate;
 
@@ -65,6 +66,7 @@ pub struct InForce {
 
 /// The configuration of the gateway and the partition it lies on.
 pub struct Configuration<P> {
+    device: Device,
     store: Store<P>,
     running: Running,
     factory: Box<Site>,
@@ -87,9 +89,14 @@ impl<P: Partition> Configuration<P> {
     /// run, or else the factory profile. Does not write.
     pub fn choose(mut store: Store<P>, factory: Box<Site>) -> Self {
         let mut scratch = vec![0; PAYLOAD_BYTES_MAX].into_boxed_slice();
-        let running = newest_that_runs(&mut store, &mut scratch)
-            .unwrap_or_else(|| Running { site: factory.clone(), generation: 0, digest: [0; 32], floor: 0 });
+        let running = newest_that_runs(&mut store, &mut scratch).unwrap_or_else(|| Running {
+            site: factory.clone(),
+            generation: 0,
+            digest: [0; 32],
+            floor: 0,
+        });
         Self {
+            device: Device::default(),
             store,
             running,
             factory,
@@ -111,6 +118,49 @@ impl<P: Partition> Configuration<P> {
         }
         self.mark(Mark::Booted, machine, now);
         self.healthy_at = Some(now + HEALTHY_AFTER);
+    }
+
+    /// Whether the partition still holds what is in force: nobody but this may write it.
+    pub fn is_still_there(&mut self) -> bool {
+        self.store.read_again();
+        let running = self.trial.as_ref().map_or(&self.running, |trial| &trial.before);
+        let held = self.store.in_force().map_or((0, [0; 32]), |header| (header.generation, header.digest));
+        held == (running.generation, running.digest)
+    }
+
+    /// Another partition lies at the store's path: puts what it holds in force.
+    ///
+    /// # Errors
+    /// What is wrong with it; what was in force stays, on the partition before.
+    pub fn replace_store(
+        &mut self,
+        mut store: Store<P>,
+        machine: &mut impl Machine,
+        now: Instant,
+    ) -> Result<(), String> {
+        let next = newest_that_runs(&mut store, &mut self.scratch).ok_or("it holds no configuration")?;
+        let rules = next.site.rules().map_err(|error| format!("its rules cannot be run: {error:?}"))?;
+        machine.apply(&next.site, rules, now)?;
+        (self.store, self.running, self.trial) = (store, next, None);
+        (self.staging, self.failed) = (Staging::new(), false);
+        Ok(())
+    }
+
+    /// Learns who this device is; a partition that does not say is told so.
+    ///
+    /// # Errors
+    /// When there are no random numbers to make it of.
+    pub fn identify(&mut self, random: impl Fn() -> Result<[u8; 48], String>) -> Result<(), String> {
+        let octets = random()?;
+        let (id, key) = octets.split_first_chunk::<16>().ok_or("too few random numbers")?;
+        let key = key.first_chunk::<32>().ok_or("too few random numbers")?;
+        self.device = Device { id: *id, key: *key };
+        Ok(())
+    }
+
+    /// Who this device is.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// The site in force.
@@ -190,19 +240,14 @@ impl<P: Partition> Configuration<P> {
     ///
     /// # Errors
     /// [`Refusal::NotFound`] and [`Refusal::Medium`].
-    pub fn part(
-        &mut self,
-        source: Source,
-        offset: u32,
-        device_key: &[u8; 32],
-    ) -> Result<ConfigPart, Refusal> {
+    pub fn part(&mut self, source: Source, offset: u32) -> Result<ConfigPart, Refusal> {
         let running = match source {
             Source::Running => self.running.clone(),
             Source::Generation(generation) if generation == self.running.generation => self.running.clone(),
             Source::Generation(generation) => self.of_history(generation)?,
         };
         let mut site = running.site;
-        held::hide(&mut site, device_key);
+        held::hide(&mut site, &self.device.key);
         let bytes = schema::encode(&site, &mut self.scratch).map_err(|_| Refusal::Medium)?;
         let payload = self.scratch.get(..bytes).unwrap_or_default();
         let from = usize::try_from(offset).unwrap_or(usize::MAX);
@@ -265,13 +310,8 @@ impl<P: Partition> Configuration<P> {
     ///
     /// # Errors
     /// [`Refusal::OutOfOrder`] and [`Refusal::Invalid`].
-    pub fn check(
-        &mut self,
-        peer: u32,
-        device_key: &[u8; 32],
-        machine: &mut impl Machine,
-    ) -> Result<Checked, Refusal> {
-        let (site, rules) = self.staged(peer, device_key)?;
+    pub fn check(&mut self, peer: u32, machine: &mut impl Machine) -> Result<Checked, Refusal> {
+        let (site, rules) = self.staged(peer)?;
         let lost = machine.engine().grants().filter(|grant| {
             let kept = rules.doors().iter().find(|door| door.name == grant.door_name);
             !kept.is_some_and(|door| grant.ports.iter().all(|port| door.ports.contains(port)))
@@ -282,224 +322,19 @@ impl<P: Partition> Configuration<P> {
         Ok(Checked { doors, grants_lost, unchanged })
     }
 
-    /// Puts the staged configuration in force.
-    ///
-    /// # Errors
-    /// [`Refusal`]; what was in force before is in force.
-    pub fn commit(
-        &mut self,
-        author: Author<'_>,
-        base: u64,
-        standing: Standing,
-        signed: Option<(&OwnerSignature, [u8; 16])>,
-        device_key: &[u8; 32],
-        machine: &mut impl Machine,
-        now: Instant,
-    ) -> Result<InForce, Refusal> {
-        self.refuse_during_trial(now)?;
-        self.refuse_conflict(base)?;
-        let (site, rules) = self.staged(author.peer, device_key)?;
-        let floor = self.floor_signed(signed)?;
-        let changed = self.put_in_force(site, rules, floor, standing, author.account, machine, now)?;
-        self.staging.peer_left(author.peer);
-        Ok(changed)
-    }
-
-    /// The trial stands from now on.
-    ///
-    /// # Errors
-    /// [`Refusal::NoTrial`] and [`Refusal::Medium`], after which the trial still runs.
-    pub fn confirm(
-        &mut self,
-        account: &Name,
-        generation: u64,
-        machine: &mut impl Machine,
-        now: Instant,
-    ) -> Result<InForce, Refusal> {
-        self.trial_of(generation)?;
-        self.store.confirm(generation).map_err(|error| self.medium(error, machine, now))?;
-        self.trial = None;
-        changed(machine, ConfigChange::Confirmed, generation, account, now);
-        Ok(InForce { generation, written: true })
-    }
-
-    /// Takes the trial back.
-    ///
-    /// # Errors
-    /// [`Refusal::NoTrial`].
-    pub fn cancel(
-        &mut self,
-        account: &Name,
-        generation: u64,
-        machine: &mut impl Machine,
-        now: Instant,
-    ) -> Result<InForce, Refusal> {
-        self.trial_of(generation)?;
-        if let Some(trial) = &mut self.trial {
-            trial.by = account.clone();
-        }
-        self.end_trial(ConfigChange::TrialCancelled, machine, now);
-        Ok(InForce { generation: self.running.generation, written: false })
-    }
-
-    /// Puts an older configuration in force, as a new generation.
-    ///
-    /// # Errors
-    /// [`Refusal`]; what was in force before is in force.
-    pub fn rollback(
-        &mut self,
-        account: &Name,
-        (base, to): (u64, u64),
-        standing: Standing,
-        machine: &mut impl Machine,
-        now: Instant,
-    ) -> Result<InForce, Refusal> {
-        self.refuse_during_trial(now)?;
-        self.refuse_conflict(base)?;
-        let site = self.of_history(to)?.site;
-        let rules = validate(&site, &self.running.site)?;
-        self.put_in_force(site, rules, self.running.floor, standing, account, machine, now)
-    }
-
-    /// Adds an account, or replaces the one with its name, for good.
-    ///
-    /// # Errors
-    /// [`Refusal`]; nothing was changed then.
-    pub fn enrol(
-        &mut self,
-        account: &NewAccount,
-        machine: &mut impl Machine,
-        now: Instant,
-    ) -> Result<InForce, Refusal> {
-        self.refuse_during_trial(now)?;
-        let mut site = self.running.site.clone();
-        let stored = validity::stored_account(account, Role::Admin)?;
-        site.accounts.retain(|other| other.name != account.name);
-        site.accounts.push(stored).map_err(|_| Refusal::Invalid(InvalidConfig::TooLong))?;
-        let rules = site.rules().map_err(|_| Refusal::Invalid(InvalidConfig::Rules))?;
-        self.put_in_force(site, rules, self.running.floor, Standing::Permanent, &account.name, machine, now)
-    }
-
-    /// Erases everything and runs the factory profile.
-    ///
-    /// # Errors
-    /// [`Refusal::Medium`] and [`Refusal::NotApplied`].
-    pub fn wipe(
-        &mut self,
-        account: &Name,
-        machine: &mut impl Machine,
-        now: Instant,
-    ) -> Result<(), Refusal> {
-        let rules = self.factory.rules().map_err(|_| Refusal::NotApplied)?;
-        machine.apply(&self.factory, rules, now).map_err(not_applied)?;
-        let old = self.running.generation;
-        self.running = Running { site: self.factory.clone(), generation: 0, digest: [0; 32], floor: 0 };
-        self.trial = None;
-        self.staging = Staging::new();
-        self.store.wipe().map_err(|error| self.medium(error, machine, now))?;
-        changed(machine, ConfigChange::Wiped, old, account, now);
-        Ok(())
-    }
-
-    fn put_in_force(
-        &mut self,
-        site: Box<Site>,
-        rules: RuleSet,
-        floor: u32,
-        standing: Standing,
-        by: &Name,
-        machine: &mut impl Machine,
-        now: Instant,
-    ) -> Result<InForce, Refusal> {
-        let until = trial_end(standing, now)?;
-        let bytes = schema::encode(&site, &mut self.scratch)
-            .map_err(|_| Refusal::Invalid(InvalidConfig::TooLong))?;
-        let digest: [u8; 32] = Sha256::digest(self.scratch.get(..bytes).unwrap_or_default()).into();
-        if digest == self.running.digest && floor == self.running.floor {
-            // The same again: for good or on trial, there is nothing to write and nothing to lose.
-            return Ok(InForce { generation: self.running.generation, written: false });
-        }
-        if self.failed {
-            return Err(Refusal::Medium);
-        }
-        machine.apply(&site, rules, now).map_err(not_applied)?;
-        let kind = if until.is_some() { Kind::Trial } else { Kind::Permanent };
-        let payload = self.scratch.get(..bytes).unwrap_or_default();
-        let header = match self.store.commit(payload, SCHEMA, floor, kind) {
-            Ok(header) => header,
-            Err(error) => {
-                let refusal = self.medium(error, machine, now);
-                self.reapply(machine, now);
-                return Err(refusal);
-            }
-        };
-        let next = Running { site, generation: header.generation, digest, floor: header.floor };
-        let before = core::mem::replace(&mut self.running, next);
-        self.trial = until.map(|ends| RunningTrial { ends, before, by: by.clone() });
-        let change = if until.is_some() { ConfigChange::Tried } else { ConfigChange::Committed };
-        changed(machine, change, header.generation, by, now);
-        Ok(InForce { generation: header.generation, written: true })
-    }
-
-    fn end_trial(&mut self, change: ConfigChange, machine: &mut impl Machine, now: Instant) {
-        let Some(RunningTrial { before, by, .. }) = self.trial.take() else { return };
-        let taken_back = self.running.generation;
-        self.running = before;
-        self.reapply(machine, now);
-        changed(machine, change, taken_back, &by, now);
-    }
-
-    /// Makes the machine run what is in force again.
-    fn reapply(&mut self, machine: &mut impl Machine, now: Instant) {
-        let rules = self.running.site.rules().map_err(|error| format!("{error:?}"));
-        if let Err(reason) = rules.and_then(|rules| machine.apply(&self.running.site, rules, now)) {
-            log::error!("the configuration before could not be put in force again: {reason}; restart posternd");
-            machine.notice(Event::ConfigRejected, now);
-        }
-    }
-
     /// The staged site, complete and valid.
-    fn staged(&mut self, peer: u32, device_key: &[u8; 32]) -> Result<(Box<Site>, RuleSet), Refusal> {
+    fn staged(&mut self, peer: u32) -> Result<(Box<Site>, RuleSet), Refusal> {
         let mut site = self.staging.site(peer)?;
-        held::restore(&mut site, &self.running.site, device_key)
+        held::restore(&mut site, &self.running.site, &self.device.key)
             .map_err(|_| Refusal::Invalid(InvalidConfig::SecretNotHeld))?;
         let rules = validate(&site, &self.running.site)?;
         Ok((site, rules))
-    }
-
-    /// The floor an owner's signature over what is staged allows; without one it stays.
-    fn floor_signed(&self, signed: Option<(&OwnerSignature, [u8; 16])>) -> Result<u32, Refusal> {
-        let Some((signature, device)) = signed else { return Ok(self.running.floor) };
-        let owner = self.running.site.owner.ok_or(Refusal::NoOwner)?;
-        let (_, digest) = self.staging.announced().ok_or(Refusal::OutOfOrder)?;
-        if !owner_signed(&owner, signature, device, digest) {
-            return Err(Refusal::BadSignature);
-        }
-        let floor = self.store.journal().floor.max(self.running.floor);
-        if signature.floor < floor { Err(Refusal::BelowFloor { floor }) } else { Ok(signature.floor) }
     }
 
     fn of_history(&mut self, generation: u64) -> Result<Running, Refusal> {
         let wanted = |slot: &SlotState| slot.header().is_some_and(|header| header.generation == generation);
         let index = self.store.slots().iter().position(wanted).ok_or(Refusal::NotFound)?;
         read_slot(&mut self.store, index, &mut self.scratch).ok_or(Refusal::NotFound)
-    }
-
-    fn refuse_during_trial(&self, now: Instant) -> Result<(), Refusal> {
-        match self.trial(now) {
-            Some(Trial { generation, secs_left }) => Err(Refusal::TrialPending { generation, secs_left }),
-            None => Ok(()),
-        }
-    }
-
-    fn refuse_conflict(&self, base: u64) -> Result<(), Refusal> {
-        let generation = self.running.generation;
-        if base == generation { Ok(()) } else { Err(Refusal::Conflict { generation }) }
-    }
-
-    fn trial_of(&self, generation: u64) -> Result<(), Refusal> {
-        let runs = self.trial.is_some() && self.running.generation == generation;
-        if runs { Ok(()) } else { Err(Refusal::NoTrial) }
     }
 
     fn refused_slots(&self) -> impl Iterator<Item = (u8, &'static str)> + '_ {
@@ -521,43 +356,6 @@ impl<P: Partition> Configuration<P> {
         }
         Refusal::Medium
     }
-}
-
-fn changed(machine: &mut impl Machine, change: ConfigChange, generation: u64, by: &Name, now: Instant) {
-    machine.notice(Event::ConfigChanged { change, generation, by: by.clone() }, now);
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the shape map_err wants")]
-fn not_applied(reason: String) -> Refusal {
-    log::error!("a configuration was not put in force: {reason}");
-    Refusal::NotApplied
-}
-
-fn trial_end(standing: Standing, now: Instant) -> Result<Option<Instant>, Refusal> {
-    match standing {
-        Standing::Permanent => Ok(None),
-        Standing::Trial { secs } => {
-            let time = Duration::from_secs(u64::from(secs));
-            let fits = (TRIAL_MIN..=TRIAL_MAX).contains(&time);
-            if fits { Ok(Some(now + time)) } else { Err(Refusal::Malformed) }
-        }
-    }
-}
-
-/// Whether the owner signed that this configuration may run on this device.
-fn owner_signed(owner: &[u8; 32], signed: &OwnerSignature, device: [u8; 16], digest: [u8; 32]) -> bool {
-    let config = FleetConfig { device: signed.device, floor: signed.floor, digest };
-    let meant = signed.device.is_none_or(|only| only == device);
-    meant && config.verify(owner, &whole(signed.signature_r, signed.signature_s)).is_ok()
-}
-
-/// The two halves of a signature: serde knows arrays of 32 octets and no longer ones.
-pub(crate) fn whole(r: [u8; 32], s: [u8; 32]) -> [u8; SIGNATURE_BYTES] {
-    let mut whole = [0; SIGNATURE_BYTES];
-    for (place, octet) in whole.iter_mut().zip(r.into_iter().chain(s)) {
-        *place = octet;
-    }
-    whole
 }
 
 /// The newest configuration that counts, falling back where this version cannot run one: it may
@@ -594,4 +392,3 @@ fn read_slot<P: Partition>(store: &mut Store<P>, index: usize, scratch: &mut [u8
     site.rules().ok()?;
     Some(Running { site, generation: header.generation, digest: header.digest, floor: header.floor })
 }
-

@@ -6,13 +6,15 @@
 //! time.
 
 mod desk;
+mod device;
 mod guesses;
-mod lists;
 mod lines;
+mod lists;
 mod session;
 mod sightings;
 
-pub use desk::{After, Desk, Device};
+pub use desk::{After, Desk};
+pub use device::Device;
 pub use guesses::Guesses;
 pub use lines::Lines;
 pub use session::{Peer, Session};

@@ -8,5 +8,4 @@ pub mod control;
 pub mod dispatch;
 pub mod machine;
 pub mod options;
-pub mod store;
 pub mod turn;

@@ -27,8 +27,8 @@ pub trait Machine {
     /// The capture interfaces, and frames the kernel dropped.
     fn interfaces(&self) -> (heapless::Vec<InterfaceStatus, INTERFACES_MAX>, u64);
 
-    /// Random octets nobody can guess.
-    fn random(&mut self) -> [u8; 16];
+    /// Random octets nobody can guess; `None` when there are none, and nobody can log in.
+    fn random(&mut self) -> Option<[u8; 16]>;
 
     /// Whether peers may restart the machine.
     fn may_reboot(&self) -> bool;

@@ -9,9 +9,18 @@ posternd - keeps the management ports of this gateway shut and opens them for wh
 
 USAGE
     posternd --store PATH [OPTIONS]
+    posternd --attach SOCKET
 
 OPTIONS
-    --store PATH        config store: a partition, or a file made by `postern compile`
+    --store PATH        config partition, or an image of one made by `postern compile`
+    --control SOCKET    where tools and the console reach the daemon, usually
+                        /run/postern/control; without it nobody does
+    --control-group G   members of this group may connect, too; they must log in
+    --factory PATH      factory profile for a partition without a configuration, made by
+                        `postern compile --profile`; without one, every door of the usual services is shut
+    --allow-reboot      peers with the role admin may restart the machine
+    --attach SOCKET     connect standard input and output to a daemon's control socket, for
+                        `postern --to ssh:HOST`
     --log DESTINATION   syslog (default) or stderr
     --log-level LEVEL   error, warn, info (default), or debug, which shows every step of a knock
     --check             read the store, say what it holds, change nothing, and exit
@@ -44,6 +53,8 @@ pub enum Action {
     Check,
     /// Only take the rules away.
     Uninstall,
+    /// Only connect standard input and output to a control socket.
+    Attach,
     /// Only print the help.
     Help,
     /// Only print the version.
@@ -57,6 +68,14 @@ pub struct Options {
     pub action: Action,
     /// The config store; empty for help and version.
     pub store: PathBuf,
+    /// The control socket, to listen at or to attach to; `None` is none.
+    pub control: Option<PathBuf>,
+    /// Group whose members may connect; `None` is the superuser alone.
+    pub control_group: Option<String>,
+    /// The factory profile; `None` is the built-in one.
+    pub factory: Option<PathBuf>,
+    /// Whether peers may restart the machine.
+    pub allow_reboot: bool,
     /// Where log lines go.
     pub log: LogDestination,
     /// The lowest level that is logged.
@@ -97,6 +116,10 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Options, Usa
     let mut options = Options {
         action: Action::Run,
         store: PathBuf::new(),
+        control: None,
+        control_group: None,
+        factory: None,
+        allow_reboot: false,
         log: LogDestination::Syslog,
         level: log::LevelFilter::Info,
     };
@@ -111,6 +134,16 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Options, Usa
             |option| inline.take().or_else(|| arguments.next()).ok_or(UsageError::MissingValue(option));
         match option.as_str() {
             "--store" => store = Some(PathBuf::from(value("--store")?)),
+            "--control" => {
+                options.control = Some(PathBuf::from(value("--control")?));
+            }
+            "--control-group" => options.control_group = Some(value("--control-group")?),
+            "--factory" => options.factory = Some(PathBuf::from(value("--factory")?)),
+            "--allow-reboot" => options.allow_reboot = true,
+            "--attach" => {
+                let control = Some(PathBuf::from(value("--attach")?));
+                return Ok(Options { action: Action::Attach, control, ..options });
+            }
             "--log" => options.log = log_destination(value("--log")?)?,
             "--log-level" => options.level = log_level(value("--log-level")?)?,
             "--check" => options.action = Action::Check,

@@ -5,6 +5,7 @@ use postern_core::limits::{AUDIT_RECORDS_MAX, EFFECTS_MAX, FRAMES_PER_TURN_MAX, 
 use postern_core::port::{AuditSink, Capture, Firewall};
 use postern_core::time::Instant;
 
+use crate::control::Sightings;
 use crate::dispatch::dispatch;
 
 /// Ticks in one turn: enough to begin the end of every grant there can be.
@@ -29,7 +30,19 @@ pub fn turn<const UNITS: usize>(
     sink: &mut impl AuditSink,
     now: Instant,
 ) -> TurnReport {
-    let frames = take_frames(engine, capture, firewall, now);
+    turn_watched(engine, capture, firewall, sink, None, now)
+}
+
+/// Runs one turn while somebody may watch the knocks.
+pub fn turn_watched<const UNITS: usize>(
+    engine: &mut Engine<UNITS>,
+    capture: &mut impl Capture,
+    firewall: &mut impl Firewall,
+    sink: &mut impl AuditSink,
+    sightings: Option<&mut Sightings>,
+    now: Instant,
+) -> TurnReport {
+    let frames = take_frames(engine, capture, firewall, sightings, now);
     let ticks = tick_while_due(engine, firewall, now);
     let sink_busy = write_audit(engine, sink, now);
     TurnReport { frames, more: frames == FRAMES_PER_TURN_MAX || ticks == TICKS_PER_TURN_MAX, sink_busy }
@@ -39,13 +52,14 @@ fn take_frames<const UNITS: usize>(
     engine: &mut Engine<UNITS>,
     capture: &mut impl Capture,
     firewall: &mut impl Firewall,
+    mut sightings: Option<&mut Sightings>,
     now: Instant,
 ) -> usize {
     for count in 0..FRAMES_PER_TURN_MAX {
         let Some(frame) = capture.next_frame() else { return count };
         let effects = engine.handle(Input::Frame(frame), now);
-        if log::log_enabled!(log::Level::Debug) {
-            trace(engine);
+        if sightings.is_some() || log::log_enabled!(log::Level::Debug) {
+            tell(engine, sightings.as_deref_mut(), now);
         }
         // A door opens at once, not after the frames behind the knock.
         dispatch(engine, firewall, effects, now);
@@ -87,8 +101,11 @@ fn write_audit<const UNITS: usize>(
 }
 
 /// Shows an installer where a knock gets stuck.
-fn trace<const UNITS: usize>(engine: &mut Engine<UNITS>) {
+fn tell<const UNITS: usize>(engine: &mut Engine<UNITS>, sightings: Option<&mut Sightings>, now: Instant) {
     let Some(trace) = engine.take_trace() else { return };
+    if let Some(sightings) = sightings {
+        sightings.keep(&trace, engine.rules(), now);
+    }
     let knock = trace.knock;
     if trace.guard_touched {
         log::debug!("{} {}: guard touched", knock.source, knock.step);

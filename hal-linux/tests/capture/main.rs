@@ -320,13 +320,13 @@ fn a_vanished_interface_wakes_the_daemon() {
         let mut capture = open(&["near"]);
         let mut waiter = Waiter::new().unwrap();
         let deadline = |now: Instant| Some(now + Duration::from_secs(20));
-        let quiet = waiter.wait(&capture.fds(), None, Some(now()), now()).unwrap();
+        let quiet = waiter.wait(&capture.fds(), &[], Some(now()), now()).unwrap();
         assert!(!quiet.frames);
         Sender::new("far").send(&ethernet(0x0800, ipv4(syn(7351))));
-        assert!(waiter.wait(&capture.fds(), None, deadline(now()), now()).unwrap().frames);
+        assert!(waiter.wait(&capture.fds(), &[], deadline(now()), now()).unwrap().frames);
         assert_eq!(next_step(&mut capture).unwrap().2, Ok(Step::tcp(7351)));
         ip("link delete near");
-        assert!(waiter.wait(&capture.fds(), None, deadline(now()), now()).unwrap().frames);
+        assert!(waiter.wait(&capture.fds(), &[], deadline(now()), now()).unwrap().frames);
         eventually("the loss is noticed", || {
             assert!(capture.next_frame().is_none());
             capture.maintain(now());
@@ -497,7 +497,7 @@ fn frames_do_not_allocate() {
         let mut seen = 0;
         let before = counting::allocations();
         while seen < 2000 {
-            let wake = waiter.wait(&capture.fds(), None, Some(time + Duration::from_secs(20)), time).unwrap();
+            let wake = waiter.wait(&capture.fds(), &[], Some(time + Duration::from_secs(20)), time).unwrap();
             assert!(wake.frames, "{seen}");
             seen += std::iter::from_fn(|| capture.next_frame().map(drop)).count();
             capture.maintain(time);

@@ -58,10 +58,8 @@ fn golden() -> Vec<(Event, u8, &'static str, &'static str)> {
     let v6: IpAddr = "2001:db8::17".parse().unwrap();
     let (grant_id, interface) = (GrantId::from_raw(3), InterfaceIndex(0));
     let authpriv = Facility::LOG_AUTHPRIV as u8;
-    let (alert, critical, error, warning, notice, info) =
-        (authpriv + 1, authpriv + 2, authpriv + 3, authpriv + 4, authpriv + 5, authpriv + 6);
-    let changed = |change| Event::ConfigChanged { change, generation: 7, by: name("maria") };
-    let console = |act| Event::Console { act, account: name("maria") };
+    let (critical, error, warning, notice, info) =
+        (authpriv + 2, authpriv + 3, authpriv + 4, authpriv + 5, authpriv + 6);
     let revoke =
         Event::Revoke { grant: grant_id, door: ssh.clone(), source, reason: RevokeReason::CloseSequence };
     let failed = |error| Event::FirewallFailed { door: name("ssh"), source, error };
@@ -105,6 +103,31 @@ fn golden() -> Vec<(Event, u8, &'static str, &'static str)> {
         (Event::Boot { doors: 2 }, notice, r#" doors="2""#, "BOOT doors=2"),
         (Event::ConfigApplied { doors: 3 }, notice, r#" doors="3""#, "CFG-APPLY doors=3"),
         (Event::ConfigRejected, error, "", "CFG-REJECT"),
+        (Event::CaptureLost { interface }, error, r#" interface="wwan0""#, "CAP-LOST interface=wwan0"),
+        (
+            Event::CaptureBack { interface: InterfaceIndex(5) },
+            notice,
+            r#" interface="5""#,
+            "CAP-BACK interface=5",
+        ),
+        (Event::CaptureDropped { frames: 1000 }, warning, r#" frames="1000""#, "CAP-DROP frames=1000"),
+        (Event::Lost { records: 64 }, warning, r#" records="64""#, "LOG-DROP records=64"),
+        (
+            Event::DenySuppressed { records: 92 },
+            warning,
+            r#" reason="rate-limited" records="92""#,
+            "DENY-POLICY reason=rate-limited records=92",
+        ),
+    ]
+}
+
+/// Events about the configuration and who changes it.
+fn golden_of_changes() -> Vec<(Event, u8, &'static str, &'static str)> {
+    let authpriv = Facility::LOG_AUTHPRIV as u8;
+    let (alert, error, warning, notice) = (authpriv + 1, authpriv + 3, authpriv + 4, authpriv + 5);
+    let changed = |change| Event::ConfigChanged { change, generation: 7, by: name("maria") };
+    let console = |act| Event::Console { act, account: name("maria") };
+    vec![
         (
             changed(ConfigChange::Committed),
             notice,
@@ -134,28 +157,13 @@ fn golden() -> Vec<(Event, u8, &'static str, &'static str)> {
         (console(ConsoleAct::LoggedIn), notice, r#" account="maria""#, "CONSOLE-LOGIN account=maria"),
         (console(ConsoleAct::Failed), warning, r#" account="maria""#, "CONSOLE-FAIL account=maria"),
         (console(ConsoleAct::BrokeGlass), alert, r#" account="maria""#, "BREAK-GLASS account=maria"),
-        (Event::CaptureLost { interface }, error, r#" interface="wwan0""#, "CAP-LOST interface=wwan0"),
-        (
-            Event::CaptureBack { interface: InterfaceIndex(5) },
-            notice,
-            r#" interface="5""#,
-            "CAP-BACK interface=5",
-        ),
-        (Event::CaptureDropped { frames: 1000 }, warning, r#" frames="1000""#, "CAP-DROP frames=1000"),
-        (Event::Lost { records: 64 }, warning, r#" records="64""#, "LOG-DROP records=64"),
-        (
-            Event::DenySuppressed { records: 92 },
-            warning,
-            r#" reason="rate-limited" records="92""#,
-            "DENY-POLICY reason=rate-limited records=92",
-        ),
     ]
 }
 
 #[test]
 fn every_event_has_its_line() {
     let wall = WallTime { unix_millis: 1_795_416_422_123, synchronised: true };
-    for (event, priority, fields, human) in golden() {
+    for (event, priority, fields, human) in golden().into_iter().chain(golden_of_changes()) {
         let id = event.id();
         let record = record(event);
         let mut line = Line::new();
@@ -249,7 +257,7 @@ fn a_syslog_daemon_understands_every_line() {
     let directory = Directory::new("parse");
     let daemon = UnixDatagram::bind(directory.socket()).unwrap();
     let mut sink = SyslogSink::new(identity(), Some(&directory.socket()));
-    for (event, priority, _, human) in golden() {
+    for (event, priority, _, human) in golden().into_iter().chain(golden_of_changes()) {
         let record = record(event);
         sink.write(&record, record.at).unwrap();
         let line = receive(&daemon);

@@ -87,9 +87,12 @@ struct CheckArgs {
 struct CompileArgs {
     /// The site file
     site: PathBuf,
-    /// The store to write: a file, or a partition
+    /// The config partition to write: an image file, or the partition itself
     #[arg(short, long)]
     output: PathBuf,
+    /// Write the site alone, for `posternd --factory`, instead of a whole partition
+    #[arg(long)]
+    profile: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -222,7 +225,7 @@ fn run_compile(args: &CompileArgs) -> Result<u8> {
         );
         return Ok(code::INVALID_CONFIG);
     };
-    let store = compile::store(&compiled);
+    let store = if args.profile { compile::store(&compiled) } else { compile::image(&compiled) };
     write_store(&args.output, &store).with_context(|| format!("cannot write {}", args.output.display()))?;
     if args.json {
         let mut object = json_of(&args.site, &checked);
@@ -265,8 +268,8 @@ fn write_new(path: &Path, store: &[u8]) -> std::io::Result<()> {
 
 fn run_show(path: &Path) -> Result<u8> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let site = match postern_config::decode(&bytes) {
-        Ok(site) => Box::new(site),
+    let site = match compile::read_back(&bytes) {
+        Ok(site) => site,
         Err(error) => {
             let _ =
                 writeln!(std::io::stderr(), "postern: {} holds no configuration: {error}", path.display());

@@ -1,9 +1,13 @@
 //! Site file to config store.
 
+use postern_config::partition::{Choice, Kind, PARTITION_BYTES_MIN, Store};
 use postern_config::site::{StoredDoor, StoredSequence};
-use postern_config::{STORE_BYTES_MAX, Site, allowance, encode};
+use postern_config::{
+    DecodeError, PAYLOAD_BYTES_MAX, SCHEMA, STORE_BYTES_MAX, Site, allowance, decode, encode, schema,
+};
 use postern_core::knock::FlagCondition;
 use postern_core::limits::{DOORS_MAX, SEQUENCES_MAX};
+use postern_core::port::{Partition, PartitionError};
 use postern_core::rule::{RuleError, SequenceId};
 
 use crate::guards;
@@ -111,7 +115,73 @@ pub fn compile(file: &SiteFile) -> Result<Box<Site>, CompileError> {
     Ok(site)
 }
 
-/// The store of a site.
+/// An image of a config partition that holds the site: unsealed, so that it may be flashed to many
+/// devices; each makes it its own at its first start.
+pub fn image(site: &Site) -> Vec<u8> {
+    let mut payload = vec![0; PAYLOAD_BYTES_MAX];
+    let octets = schema::encode(site, &mut payload).unwrap_or_default();
+    let partition = Memory(vec![0; PARTITION_BYTES_MIN]);
+    // A partition in memory is large enough and does not fail.
+    let Ok(mut store) = Store::open(partition) else { return Vec::new() };
+    let committed = store.commit(&payload[..octets], SCHEMA, 0, Kind::Permanent);
+    if committed.is_ok() { store.into_partition().0 } else { Vec::new() }
+}
+
+/// The site in force in an image of a config partition, or in a file of its own.
+///
+/// # Errors
+/// Why there is none, in a sentence.
+pub fn read_back(bytes: &[u8]) -> Result<Box<Site>, String> {
+    let alone = match decode(bytes) {
+        Ok(site) => return Ok(Box::new(site)),
+        Err(error) => error,
+    };
+    if alone != DecodeError::NotAStore || bytes.len() < PARTITION_BYTES_MIN {
+        return Err(alone.to_string());
+    }
+    let partition = Memory(bytes.to_vec());
+    let mut store = Store::open(partition).map_err(|_| "it is too small".to_owned())?;
+    let Choice::Slot(index) = store.choice() else {
+        return Err("no slot of the partition counts".into());
+    };
+    let schema = store.in_force().map_or(SCHEMA, |header| header.schema);
+    let mut payload = vec![0; PAYLOAD_BYTES_MAX];
+    let payload = store.read(index, &mut payload).map_err(|error| format!("it cannot be read: {error:?}"))?;
+    let site = schema::decode(schema, payload).map_err(|error| format!("it cannot be read: {error:?}"))?;
+    Ok(Box::new(site))
+}
+
+/// A partition in memory.
+struct Memory(Vec<u8>);
+
+impl Memory {
+    fn range(&mut self, offset: u64, length: usize) -> Result<&mut [u8], PartitionError> {
+        let start = usize::try_from(offset).map_err(|_| PartitionError::OutOfRange)?;
+        self.0.get_mut(start..).and_then(|rest| rest.get_mut(..length)).ok_or(PartitionError::OutOfRange)
+    }
+}
+
+impl Partition for Memory {
+    fn size_bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), PartitionError> {
+        buffer.copy_from_slice(self.range(offset, buffer.len())?);
+        Ok(())
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), PartitionError> {
+        self.range(offset, bytes.len())?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), PartitionError> {
+        Ok(())
+    }
+}
+
+/// The site in a file of its own: a factory profile.
 pub fn store(site: &Site) -> Vec<u8> {
     let mut buffer = vec![0; STORE_BYTES_MAX];
     // A test of the format proves that the largest site fits.
@@ -211,8 +281,9 @@ interfaces = ["wwan0"]
     #[test]
     fn everything_arrives_in_the_rules() {
         let site = compile(&read(TEXT).0.unwrap()).unwrap();
-        let again = postern_config::decode(&store(&site)).unwrap();
-        assert_eq!(again, *site);
+        let again = read_back(&image(&site)).unwrap();
+        assert_eq!(again, site);
+        assert_eq!(read_back(&store(&site)).as_ref(), Ok(&site));
         let rules = again.rules().unwrap();
         assert_eq!(rules.doors()[0].interfaces.0, 0b10);
         assert_eq!(rules.doors()[0].target, Some([203, 0, 113, 7].into()));

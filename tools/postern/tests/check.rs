@@ -303,7 +303,7 @@ fn a_store_is_replaced_whole() {
     std::io::Read::read_to_end(&mut old, &mut before).unwrap();
     assert!(before == vec![0x55; 1 << 20], "the old file was written into");
     let first = fs::read(&store).unwrap();
-    assert!(postern_config::decode(&first).is_ok());
+    assert!(postern::compile::read_back(&first).is_ok());
     // The same site makes the same store.
     expect_code(&postern(&scratch.0, &compile), OK);
     assert!(fs::read(&store).unwrap() == first, "compiling twice gives two stores");

@@ -80,6 +80,14 @@ impl<P: Partition> Store<P> {
         Ok(Self { partition, slots, journal, next_generation })
     }
 
+    /// Reads everything once more, as [`Store::open`] does.
+    pub fn read_again(&mut self) {
+        self.journal = newest_record(&mut self.partition);
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            *slot = inspect(&mut self.partition, index);
+        }
+    }
+
     /// What is in force.
     pub fn choice(&self) -> Choice {
         choose(&self.slots, &self.journal)
@@ -216,12 +224,14 @@ impl<P: Partition> Store<P> {
             }
         }
         self.partition.flush()?;
-        for (index, slot) in self.slots.iter_mut().enumerate() {
-            *slot = inspect(&mut self.partition, index);
-        }
-        self.journal = newest_record(&mut self.partition);
+        self.read_again();
         let erased = self.slots.iter().all(|slot| *slot == SlotState::Unusable(HeaderError::Blank));
         if erased && self.journal.sequence == 0 { Ok(()) } else { Err(CommitError::ReadBack) }
+    }
+
+    /// The partition.
+    pub fn partition(&self) -> &P {
+        &self.partition
     }
 
     /// Gives the partition back.

@@ -1,6 +1,5 @@
 //! Carries requests out.
 
-use hmac::{Hmac, Mac};
 use postern_config::Role;
 use postern_config::signed::BreakGlass;
 use postern_console::rpc::reply::{Challenge, LoggedIn, Reply, Welcome};
@@ -12,27 +11,11 @@ use postern_core::engine::Input;
 use postern_core::port::Partition;
 use postern_core::rule::Name;
 use postern_core::time::{Duration, Instant};
-use sha2::Sha256;
 
 use super::session::Pending;
 use super::{Guesses, Lines, Session, Sightings, lists};
 use crate::configuration::{Author, Configuration, InForce, whole};
 use crate::machine::Machine;
-
-/// Who this device is.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Device {
-    /// Its id, no secret.
-    pub id: [u8; 16],
-    /// Its key.
-    pub key: [u8; 32],
-}
-
-impl core::fmt::Debug for Device {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Device").field("id", &self.id).finish_non_exhaustive()
-    }
-}
 
 /// What the loop shall do once the answer was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +27,8 @@ pub enum After {
 }
 
 /// Everything the control socket knows besides the configuration.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Desk {
-    device: Device,
     guesses: Guesses,
     /// The newest lines of the log.
     pub lines: Lines,
@@ -65,10 +47,10 @@ struct Work<'w, P, M> {
 }
 
 impl Desk {
-    /// A desk for this device.
-    pub fn new(device: Device) -> Self {
+    /// A desk where nobody has been yet.
+    pub fn new() -> Self {
         let (guesses, lines, sightings) = (Guesses::new(), Lines::new(), Sightings::new());
-        Self { device, guesses, lines, sightings, glass: None }
+        Self { guesses, lines, sightings, glass: None }
     }
 
     /// Answers what a peer sent.
@@ -144,21 +126,13 @@ impl Desk {
     ) -> Result<Reply, Refusal> {
         let Work { configuration, machine, now, .. } = work;
         Ok(match request {
-            Request::Config { source, offset } => {
-                Reply::Config(configuration.part(source, offset, &self.device.key)?)
-            }
+            Request::Config { source, offset } => Reply::Config(configuration.part(source, offset)?),
             Request::History { index } => Reply::History(configuration.history(index)),
             Request::Doors { from } => Reply::Doors(lists::doors(configuration.site(), *machine, from)),
             Request::Grants { after } => Reply::Grants(lists::grants(*machine, after, *now)),
             Request::Keys { from } => Reply::Keys(lists::keys(configuration.site(), from)),
             Request::Log { after } => Reply::Log(self.lines.after(after)),
-            _ => Reply::Status(lists::status(
-                configuration,
-                *machine,
-                self.device.id,
-                self.lines.newest(),
-                *now,
-            )),
+            _ => Reply::Status(lists::status(configuration, *machine, self.lines.newest(), *now)),
         })
     }
 
@@ -168,7 +142,7 @@ impl Desk {
         request: Request,
     ) -> Result<Reply, Refusal> {
         let Work { session, configuration, machine, now } = work;
-        let (peer, key) = (session.peer.number, &self.device.key);
+        let peer = session.peer.number;
         let author = Author { peer, account: &session.account };
         let now = *now;
         let done = |()| Reply::Done;
@@ -180,10 +154,10 @@ impl Desk {
             Request::StagePart { offset, part } => {
                 configuration.stage_part(peer, offset, &part, now).map(done)
             }
-            Request::Check => configuration.check(peer, key, *machine).map(Reply::Checked),
+            Request::Check => configuration.check(peer, *machine).map(Reply::Checked),
             Request::Commit { base, standing, signature } => {
-                let signed = signature.as_ref().map(|signature| (signature, self.device.id));
-                configuration.commit(author, base, standing, signed, key, *machine, now).map(in_force)
+                let signed = signature.as_ref();
+                configuration.commit(author, base, standing, signed, *machine, now).map(in_force)
             }
             Request::Confirm { generation } => {
                 configuration.confirm(author.account, generation, *machine, now).map(in_force)
@@ -191,10 +165,10 @@ impl Desk {
             Request::Cancel { generation } => {
                 configuration.cancel(author.account, generation, *machine, now).map(in_force)
             }
-            Request::Rollback { base, to, standing } => configuration
-                .rollback(author.account, (base, to), standing, *machine, now)
-                .map(in_force),
-            Request::Wipe { device } if device != self.device.id => Err(Refusal::OtherDevice),
+            Request::Rollback { base, to, standing } => {
+                configuration.rollback(author.account, (base, to), standing, *machine, now).map(in_force)
+            }
+            Request::Wipe { device } if device != configuration.device().id => Err(Refusal::OtherDevice),
             Request::Wipe { .. } => configuration.wipe(author.account, *machine, now).map(done),
             Request::Reboot if !machine.may_reboot() => Err(Refusal::NotPermitted),
             Request::Reboot => Ok(Reply::Done),
@@ -211,7 +185,7 @@ impl Desk {
     ) -> Result<Reply, Refusal> {
         self.refuse_too_soon(work.session.peer.user, work.now)?;
         work.session.log_out();
-        let server_nonce = work.machine.random();
+        let server_nonce = work.machine.random().ok_or(Refusal::Busy)?;
         let account = work.configuration.site().accounts.iter().find(|account| account.name == name);
         let keys = account.and_then(|account| {
             let stored_key = account.stored_key.known()?.expose().try_into().ok()?;
@@ -219,7 +193,8 @@ impl Desk {
             Some(Verifier { stored_key, server_key })
         });
         // What a name that does not exist is asked looks like any other, and is the same every time.
-        let pretended = (self.pretended(b"salt", &name), self.pretended(b"stored", &name));
+        let device = work.configuration.device();
+        let pretended = (device.pretended(b"salt", &name), device.pretended(b"stored", &name));
         let salt = pretended.0.first_chunk::<16>().copied().unwrap_or_default();
         let unknown = Verifier { stored_key: pretended.1, server_key: pretended.1 };
         let (salt, iterations) =
@@ -287,8 +262,12 @@ impl Desk {
             return Err(Refusal::NoOwner);
         }
         // The same challenge until it is used: the owner may be hours away by telephone.
-        let nonce = *self.glass.get_or_insert_with(|| work.machine.random());
-        Ok(Reply::BreakGlass { device: self.device.id, nonce })
+        let nonce = match self.glass {
+            Some(nonce) => nonce,
+            None => work.machine.random().ok_or(Refusal::Busy)?,
+        };
+        self.glass = Some(nonce);
+        Ok(Reply::BreakGlass { device: work.configuration.device().id, nonce })
     }
 
     fn break_glass<P: Partition, M: Machine>(
@@ -301,7 +280,7 @@ impl Desk {
         self.refuse_too_soon(user, work.now)?;
         let owner = work.configuration.site().owner.ok_or(Refusal::NoOwner)?;
         let nonce = self.glass.ok_or(Refusal::BadSignature)?;
-        let token = BreakGlass { device: self.device.id, nonce };
+        let token = BreakGlass { device: work.configuration.device().id, nonce };
         if token.verify(&owner, &whole(signature_r, signature_s)).is_err() {
             self.guesses.failed(user, work.now);
             notice(work, ConsoleAct::Failed, Name::new());
@@ -318,16 +297,6 @@ impl Desk {
             Some(wait) => Err(Refusal::TooSoon { secs: u32::try_from(wait.secs_ceil()).unwrap_or(u32::MAX) }),
             None => Ok(()),
         }
-    }
-
-    /// Something only this device can compute of a name.
-    fn pretended(&self, what: &[u8], name: &Name) -> [u8; 32] {
-        // HMAC takes a key of any length; the error cannot be.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.device.key) else { return [0; 32] };
-        mac.update(b"postern pretended account v1 ");
-        mac.update(what);
-        mac.update(name.as_bytes());
-        mac.finalize().into_bytes().into()
     }
 }
 
@@ -359,4 +328,3 @@ fn needs(session: &Session, needs: Role) -> Result<(), Refusal> {
 fn notice<P, M: Machine>(work: &mut Work<'_, P, M>, act: ConsoleAct, account: Name) {
     work.machine.notice(Event::Console { act, account }, work.now);
 }
-

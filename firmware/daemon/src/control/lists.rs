@@ -16,7 +16,6 @@ use crate::machine::Machine;
 pub(super) fn status<P: Partition>(
     configuration: &Configuration<P>,
     machine: &mut impl Machine,
-    device: [u8; 16],
     log_newest: u64,
     now: Instant,
 ) -> Status {
@@ -27,7 +26,7 @@ pub(super) fn status<P: Partition>(
     let counters = engine.counters();
     Status {
         gateway: site.name.clone(),
-        device,
+        device: configuration.device().id,
         uptime_millis: now.millis(),
         generation: configuration.generation(),
         digest: configuration.digest(),
@@ -60,9 +59,8 @@ pub(super) fn doors(
     let doors = (0_u16..).zip(&site.doors).skip(usize::from(from)).take(DOORS_PER_REPLY_MAX);
     doors
         .map(|(index, door)| {
-            let opening = |sequence: &&postern_config::site::StoredSequence| {
-                sequence.door == index && !sequence.closes
-            };
+            let opening =
+                |sequence: &&postern_config::site::StoredSequence| sequence.door == index && !sequence.closes;
             let knocks = site.sequences.iter().find(opening).map_or(0, |sequence| sequence.steps.len());
             let held = |grant: &&Grant| grant.is_open() && grant.door_name == door.name;
             DoorStatus {

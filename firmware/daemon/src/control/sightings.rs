@@ -3,9 +3,10 @@
 
 use heapless::Deque;
 use postern_console::rpc::reply::{KNOCKS_PER_REPLY_MAX, Progress, SeenKnock};
-use postern_core::engine::{Engine, Trace};
+use postern_core::engine::Trace;
 use postern_core::limits::{SIGHTINGS_MAX, WATCH_IDLE};
 use postern_core::matcher;
+use postern_core::rule::RuleSet;
 use postern_core::time::Instant;
 
 /// The newest knocks, kept only while somebody asks for them.
@@ -38,7 +39,7 @@ impl Sightings {
     }
 
     /// Keeps what a frame did.
-    pub fn keep(&mut self, trace: &Trace, engine: &Engine, now: Instant) {
+    pub fn keep(&mut self, trace: &Trace, rules: &RuleSet, now: Instant) {
         let seen = |door, of, progress| SeenKnock {
             number: 0,
             at_millis: now.millis(),
@@ -52,8 +53,8 @@ impl Sightings {
             self.push(seen(None, 0, Progress::Tainted));
         }
         for &(id, progress) in &trace.progress {
-            let Some(sequence) = engine.rules().sequence(id) else { continue };
-            let door = engine.rules().door(sequence.door).map(|door| door.name.clone());
+            let Some(sequence) = rules.sequence(id) else { continue };
+            let door = rules.door(sequence.door).map(|door| door.name.clone());
             let of = u8::try_from(sequence.steps.len()).unwrap_or(u8::MAX);
             let Some(progress) = reached(progress) else { continue };
             self.push(seen(door, of, progress));

@@ -44,7 +44,8 @@ fn rules() -> Result<RuleSet> {
     let store = lab.directory().join("micro.store");
     let steps = KNOCKS.map(Payload::syn);
     gate::compile(&Site::new(Backend::Nftables).door(DoorText::new("service", &["tcp/22"], &steps)), &store)?;
-    Ok(posternd::store::load(&store).map_err(|error| anyhow::anyhow!("{error}"))?.rules)
+    let site = postern::compile::read_back(&std::fs::read(&store)?).map_err(anyhow::Error::msg)?;
+    site.rules().map_err(|error| anyhow::anyhow!("the engine refuses them: {error:?}"))
 }
 
 /// Nanoseconds a frame.

@@ -224,7 +224,8 @@ fn import(conf: &Path) -> Result<Box<RuleSet>> {
     let mut compile = Command::new(binaries::path("postern")?);
     process::success(compile.arg("compile").arg(&site).arg("-o").arg(&store))
         .with_context(|| std::fs::read_to_string(&site).unwrap_or_default())?;
-    let loaded = posternd::store::load(&store).map_err(|error| anyhow::anyhow!("{error}"))?;
-    ensure!(!loaded.rules.guards().is_empty(), "the compiler chose no guard ports");
-    Ok(Box::new(loaded.rules))
+    let site = postern::compile::read_back(&std::fs::read(&store)?).map_err(anyhow::Error::msg)?;
+    let rules = site.rules().map_err(|error| anyhow::anyhow!("the engine refuses them: {error:?}"))?;
+    ensure!(!rules.guards().is_empty(), "the compiler chose no guard ports");
+    Ok(Box::new(rules))
 }

@@ -71,9 +71,8 @@ const TABLE: [Row; 6] = [
 ];
 
 /// Crates that are built without their default features, because those need an allocator or more.
-const WITHOUT_DEFAULTS: [&str; 10] = [
-    "smoltcp", "heapless", "serde", "postcard", "sha2", "chacha20", "poly1305", "hmac", "subtle", "zeroize",
-];
+const WITHOUT_DEFAULTS: [&str; 10] =
+    ["smoltcp", "heapless", "serde", "postcard", "sha2", "chacha20", "poly1305", "hmac", "subtle", "zeroize"];
 
 /// Folders whose crates must have a row.
 const FIRMWARE: [&str; 3] = ["/firmware/", "/hal-linux/", "/board/"];

@@ -39,6 +39,11 @@ impl Gate {
         self.backend == site.backend && exempt_interfaces(site).is_ok_and(|exempt| exempt == self.exempt)
     }
 
+    /// Whether `other` drives the same back end.
+    pub(crate) fn is_like(&self, other: &Gate) -> bool {
+        self.backend == other.backend
+    }
+
     /// Puts the gate up, or replaces it; the reason of a failure says what to do.
     pub(crate) fn install(&mut self, rules: &RuleSet) -> Result<(), String> {
         let result = match &mut self.adapter {

@@ -1,18 +1,27 @@
 //! `posternd`: real adapters around the turn of the library.
 
+mod attach;
 mod gate;
 mod guard;
+mod peers;
+mod shell;
 mod sink;
+mod store;
 
 use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
 
+use postern_core::rule::RuleSet;
+use postern_hal_linux::partition::{LinuxPartition, PartitionOpenError};
+use postern_hal_linux::reboot::reboot;
 use postern_hal_linux::syslog::{Diagnostics, Identity};
+use posternd::configuration::Configuration;
 use posternd::options::{self, Action, HELP, LogDestination, Options};
-use posternd::store::{self, StoreError};
+
+use crate::store::StoreError;
 
 use crate::gate::Gate;
-use crate::guard::Guard;
+use crate::guard::{End, Guard};
 
 /// Exit statuses of the design.
 const FAILED: u8 = 1;
@@ -29,17 +38,21 @@ fn main() -> ExitCode {
         Action::Version => return say(concat!("posternd ", env!("CARGO_PKG_VERSION"), "\n")),
         Action::Check => check(&options),
         Action::Uninstall => uninstall(&options),
+        Action::Attach => attach::attach(&options).map_err(Failure::Other),
         Action::Run => run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Store(error)) => fail(INVALID_CONFIG, &error.to_string()),
-        Err(Failure::Other(message)) => fail(FAILED, &message),
+        Err(failure @ Failure::Store(StoreError::Partition(PartitionOpenError::Refused(..)))) => {
+            fail(FAILED, &failure.to_string())
+        }
+        Err(failure @ Failure::Store(_)) => fail(INVALID_CONFIG, &failure.to_string()),
+        Err(failure @ Failure::Other(_)) => fail(FAILED, &failure.to_string()),
     }
 }
 
 /// Why the daemon ended.
-enum Failure {
+pub(crate) enum Failure {
     Store(StoreError),
     /// One line: what, and what to do.
     Other(String),
@@ -62,12 +75,22 @@ fn fail(status: u8, message: &str) -> ExitCode {
     ExitCode::from(status)
 }
 
+/// What would be in force, without touching anything.
+fn read(options: &Options) -> Result<(Configuration<LinuxPartition>, RuleSet), Failure> {
+    let configuration = Configuration::choose(store::open_to_read(&options.store)?, store::built_in());
+    let rules = configuration.rules().map_err(|error| StoreError::BadRules(options.store.clone(), error))?;
+    if configuration.generation() == 0 {
+        return Err(StoreError::NoConfig(options.store.clone()).into());
+    }
+    Ok((configuration, rules))
+}
+
 fn check(options: &Options) -> Result<(), Failure> {
-    let loaded = store::load(&options.store)?;
-    let rules = &loaded.rules;
+    let (configuration, rules) = read(options)?;
     let text = format!(
-        "{}: {} doors, {} sequences, {} protected ports, {} guard ranges\n",
+        "{}: generation {}, {} doors, {} sequences, {} protected ports, {} guard ranges\n",
         options.store.display(),
+        configuration.generation(),
         rules.doors().len(),
         rules.sequences().len(),
         rules.protected_ports().len(),
@@ -78,8 +101,8 @@ fn check(options: &Options) -> Result<(), Failure> {
 }
 
 fn uninstall(options: &Options) -> Result<(), Failure> {
-    let loaded = store::load(&options.store)?;
-    Gate::new(&loaded.site).and_then(|mut gate| gate.remove()).map_err(Failure::Other)
+    let (configuration, _) = read(options)?;
+    Gate::new(configuration.site()).and_then(|mut gate| gate.remove()).map_err(Failure::Other)
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
@@ -89,11 +112,25 @@ fn run(options: &Options) -> Result<(), Failure> {
         LogDestination::Syslog => Diagnostics::to_syslog(options.level, identity.clone(), None),
     };
     diagnostics.install().map_err(|error| Failure::Other(error.to_string()))?;
-    let loaded = store::load(&options.store)?;
-    let result = Guard::start(options, loaded, identity).and_then(Guard::watch);
+    let result = Guard::start(options, identity).and_then(|guard| guard.watch().map_err(Failure::Other));
     // Who reads only the log must find the reason there, too.
-    if let (Err(message), LogDestination::Syslog) = (&result, options.log) {
-        log::error!("{message}");
+    if let (Err(failure), LogDestination::Syslog) = (&result, options.log) {
+        log::error!("{failure}");
     }
-    result.map_err(Failure::Other)
+    match result? {
+        End::Stopped => Ok(()),
+        End::Reboot => match reboot() {
+            Ok(never) => match never {},
+            Err(error) => Err(Failure::Other(format!("cannot restart the machine: {error}"))),
+        },
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Store(error) => error.fmt(f),
+            Failure::Other(message) => f.write_str(message),
+        }
+    }
 }

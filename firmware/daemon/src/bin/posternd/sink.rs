@@ -5,7 +5,8 @@ use postern_core::limits::INTERFACES_MAX;
 use postern_core::port::{AuditSink, SinkBusy};
 use postern_core::time::Instant;
 use postern_hal_linux::capture::InterfaceName;
-use postern_hal_linux::syslog::{Identity, StderrSink, SyslogSink};
+use postern_hal_linux::syslog::{Identity, Line, StderrSink, SyslogSink, human_line};
+use posternd::control::Lines;
 use posternd::options::LogDestination;
 
 /// Names of the capture interfaces in the order of the site's list.
@@ -25,12 +26,36 @@ impl Sink {
         }
     }
 
+    fn identity(&mut self) -> &Identity {
+        match self {
+            Sink::Stderr(sink) => sink.identity_mut(),
+            Sink::Syslog(sink) => sink.identity_mut(),
+        }
+    }
+
     /// Other interfaces are watched: their names stand in the records.
     pub(crate) fn set_interfaces(&mut self, names: InterfaceNames) {
         match self {
             Sink::Stderr(sink) => sink.identity_mut().interfaces = names,
             Sink::Syslog(sink) => sink.identity_mut().interfaces = names,
         }
+    }
+}
+
+/// A sink that keeps what was written for those who ask.
+pub(crate) struct RecordingSink<'a> {
+    pub(crate) sink: &'a mut Sink,
+    pub(crate) lines: &'a mut Lines,
+}
+
+impl AuditSink for RecordingSink<'_> {
+    fn write(&mut self, record: &Record, now: Instant) -> Result<(), SinkBusy> {
+        self.sink.write(record, now)?;
+        let mut line = Line::new();
+        // What does not fit is cut.
+        let _ = human_line(record, self.sink.identity(), &mut line);
+        self.lines.keep(record.id, record.at, &line);
+        Ok(())
     }
 }
 

@@ -1,0 +1,204 @@
+//! The machine around the engine: gate, capture, audit.
+
+use heapless::Vec;
+use postern_config::Site;
+use postern_console::rpc::reply::InterfaceStatus;
+use postern_core::audit::Event;
+use postern_core::engine::{Engine, Input};
+use postern_core::hash::HashKey;
+use postern_core::limits::INTERFACES_MAX;
+use postern_core::port::{Capture, Frame};
+use postern_core::rule::{DoorId, RuleSet};
+use postern_core::time::Instant;
+use postern_hal_linux::capture::{CaptureEvent, LinuxCapture, RingBytes};
+use postern_hal_linux::random::random;
+use posternd::control::Desk;
+use posternd::machine::Machine;
+use posternd::turn::{TurnReport, turn_watched};
+
+use crate::gate::Gate;
+use crate::sink::{InterfaceNames, RecordingSink, Sink};
+
+/// Everything the daemon does with the machine.
+pub(crate) struct Shell {
+    engine: Box<Engine>,
+    gate: Gate,
+    capture: Ears,
+    sink: Sink,
+    names: InterfaceNames,
+    dropped: u64,
+    pub(crate) allow_reboot: bool,
+}
+
+/// The capture; none in a factory profile that names no interface.
+pub(crate) struct Ears(Option<LinuxCapture>);
+
+impl Capture for Ears {
+    fn next_frame(&mut self) -> Option<Frame<'_>> {
+        self.0.as_mut()?.next_frame()
+    }
+}
+
+impl Shell {
+    /// Puts the gate up, then opens the capture: at no moment is a protected port open to
+    /// everybody.
+    pub(crate) fn start(site: &Site, rules: RuleSet, mut sink: Sink, now: Instant) -> Result<Self, String> {
+        let mut gate = Gate::new(site)?;
+        gate.install(&rules)?;
+        let capture = open_capture(site, &rules, now)?;
+        let names = interface_names(site);
+        sink.set_interfaces(names.clone());
+        // New at every start: nobody can aim at a bucket of the tables.
+        let key = random::<16>().map_err(|error| format!("no random numbers: {error}"))?;
+        let engine = Box::new(Engine::new(rules, HashKey::new(key)));
+        let mut shell =
+            Self { engine, gate, capture: Ears(capture), sink, names, dropped: 0, allow_reboot: false };
+        let doors = shell.engine.door_count();
+        shell.notice(Event::Boot { doors }, now);
+        Ok(shell)
+    }
+
+    /// Looks after the capture; says when it wants to be looked after again.
+    pub(crate) fn look_after_capture(&mut self, now: Instant) -> Option<Instant> {
+        let capture = self.capture.0.as_mut()?;
+        let next = capture.maintain(now);
+        while let Some(event) = self.capture.0.as_mut().and_then(LinuxCapture::take_event) {
+            if let CaptureEvent::Dropped { frames, .. } = event {
+                self.dropped = self.dropped.saturating_add(frames);
+            }
+            self.notice(audit_event(event), now);
+        }
+        Some(next)
+    }
+
+    /// One turn of the engine.
+    pub(crate) fn turn(&mut self, desk: &mut Desk, now: Instant) -> TurnReport {
+        let Desk { lines, sightings, .. } = desk;
+        let mut sink = RecordingSink { sink: &mut self.sink, lines };
+        let watched = sightings.is_watched(now).then_some(sightings);
+        turn_watched(&mut self.engine, &mut self.capture, &mut self.gate, &mut sink, watched, now)
+    }
+
+    /// When the engine wants its next tick.
+    pub(crate) fn poll_at(&self) -> Option<Instant> {
+        self.engine.poll_at()
+    }
+
+    /// What the capture waits on.
+    pub(crate) fn capture_fds(&self) -> Vec<std::os::fd::BorrowedFd<'_>, INTERFACES_MAX> {
+        self.capture.0.as_ref().map(LinuxCapture::fds).unwrap_or_default()
+    }
+
+    /// Another capture, or the same with another filter. What there was before is returned, to be
+    /// put back when something else fails.
+    fn change_capture(&mut self, site: &Site, rules: &RuleSet, now: Instant) -> Result<Before, String> {
+        if interface_names(site) == self.names {
+            if let Some(capture) = &mut self.capture.0 {
+                capture.replace_filter(rules).map_err(|error| error.to_string())?;
+            }
+            return Ok(Before::Filter);
+        }
+        let next = open_capture(site, rules, now)?;
+        Ok(Before::Capture(core::mem::replace(&mut self.capture.0, next).map(Box::new)))
+    }
+
+    fn change_capture_back(&mut self, before: Before) {
+        match before {
+            Before::Capture(capture) => self.capture.0 = capture.map(|capture| *capture),
+            Before::Filter => {
+                let Some(capture) = &mut self.capture.0 else { return };
+                if let Err(error) = capture.replace_filter(self.engine.rules()) {
+                    log::error!("the kernel filter before is not back: {error}");
+                }
+            }
+        }
+    }
+
+    /// The gate of the new rules: exchanged where it stands, or put up beside the old one, which is
+    /// taken away only then.
+    fn change_gate(&mut self, site: &Site, rules: &RuleSet, now: Instant) -> Result<(), String> {
+        if self.gate.suits(site) {
+            return self.gate.install(rules);
+        }
+        let mut next = Gate::new(site)?;
+        next.install(rules)?;
+        let other_backend = !next.is_like(&self.gate);
+        let mut last = core::mem::replace(&mut self.gate, next);
+        if other_backend {
+            // The kernel holds the grants in force in the old gate's sets: clients knock again.
+            for door in 0..self.engine.door_count() {
+                self.handle(Input::Revoke { door: DoorId(door), source: None }, now);
+            }
+            if let Err(error) = last.remove() {
+                log::warn!("the gate of the other back end still stands beside the new one: {error}");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a change of the capture replaced.
+enum Before {
+    Filter,
+    Capture(Option<Box<LinuxCapture>>),
+}
+
+impl Machine for Shell {
+    fn apply(&mut self, site: &Site, rules: RuleSet, now: Instant) -> Result<(), String> {
+        let before = self.change_capture(site, &rules, now)?;
+        // The gate last: nothing that could fail follows, so no port is opened by a change that is
+        // refused.
+        if let Err(error) = self.change_gate(site, &rules, now) {
+            self.change_capture_back(before);
+            return Err(error);
+        }
+        self.names = interface_names(site);
+        self.sink.set_interfaces(self.names.clone());
+        self.engine.replace_rules(rules, now);
+        Ok(())
+    }
+
+    fn engine(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
+    fn handle(&mut self, input: Input<'_>, now: Instant) {
+        let effects = self.engine.handle(input, now);
+        posternd::dispatch::dispatch(&mut self.engine, &mut self.gate, effects, now);
+    }
+
+    fn interfaces(&self) -> (Vec<InterfaceStatus, INTERFACES_MAX>, u64) {
+        let live = |name: &str| self.capture.0.as_ref().is_some_and(|capture| capture.is_live(name));
+        let statuses = self.names.iter().map(|name| InterfaceStatus { name: name.clone(), live: live(name) });
+        (statuses.collect(), self.dropped)
+    }
+
+    fn random(&mut self) -> Option<[u8; 16]> {
+        random().inspect_err(|error| log::error!("no random numbers: {error}")).ok()
+    }
+
+    fn may_reboot(&self) -> bool {
+        self.allow_reboot
+    }
+}
+
+fn open_capture(site: &Site, rules: &RuleSet, now: Instant) -> Result<Option<LinuxCapture>, String> {
+    if site.interfaces.is_empty() {
+        return Ok(None);
+    }
+    let names = site.interfaces.iter().map(|name| name.as_str());
+    let capture = LinuxCapture::open(names, rules, RingBytes::default(), now);
+    capture.map(Some).map_err(|error| error.to_string())
+}
+
+fn interface_names(site: &Site) -> InterfaceNames {
+    site.interfaces.iter().cloned().collect()
+}
+
+fn audit_event(event: CaptureEvent) -> Event {
+    match event {
+        CaptureEvent::Lost(interface) => Event::CaptureLost { interface },
+        CaptureEvent::Back(interface) => Event::CaptureBack { interface },
+        CaptureEvent::Dropped { frames, .. } => Event::CaptureDropped { frames },
+    }
+}

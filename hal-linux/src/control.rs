@@ -1,0 +1,166 @@
+//! The control socket: a few local peers, each known by what the kernel says of it.
+
+use core::fmt;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Group, chown};
+
+/// Why there is no control socket.
+#[derive(Debug)]
+pub enum ControlError {
+    /// Somebody answers at the path already.
+    InUse(PathBuf),
+    /// There is no such group.
+    NoSuchGroup(String),
+    /// The system refused.
+    Refused(PathBuf, std::io::Error),
+}
+
+impl fmt::Display for ControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ControlError::InUse(path) => {
+                write!(
+                    f,
+                    "another posternd answers at {}: stop it, or choose another --control",
+                    path.display()
+                )
+            }
+            ControlError::NoSuchGroup(group) => {
+                write!(f, "there is no group {group:?}: make it, or leave --control-group out")
+            }
+            ControlError::Refused(path, error) => {
+                write!(f, "no control socket at {}: {error}; is its directory there?", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for ControlError {}
+
+/// Waits for peers; takes the socket away when dropped.
+#[derive(Debug)]
+pub struct ControlListener {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+/// Who is at the other end, as the kernel says (`SO_PEERCRED`, unix(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerId {
+    /// User id when it connected.
+    pub user: u32,
+    /// Process id when it connected.
+    pub process: i32,
+}
+
+/// A peer.
+#[derive(Debug)]
+pub struct Connection {
+    stream: UnixStream,
+    /// Who it is.
+    pub peer: PeerId,
+}
+
+/// What became of an attempt to read or write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// So many octets.
+    Octets(usize),
+    /// None now.
+    NotNow,
+    /// The peer is gone.
+    Gone,
+}
+
+impl ControlListener {
+    /// Listens at `path`, for the superuser and the members of `group`. A socket that a daemon left
+    /// behind is replaced.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn bind(path: &Path, group: Option<&str>) -> Result<Self, ControlError> {
+        let refused = |error: std::io::Error| ControlError::Refused(path.to_owned(), error);
+        if UnixStream::connect(path).is_ok() {
+            return Err(ControlError::InUse(path.to_owned()));
+        }
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(refused(error)),
+            _ => {}
+        }
+        // Nobody may connect between the bind and the change of mode.
+        let before = umask(Mode::from_bits_truncate(0o177));
+        let listener = UnixListener::bind(path).map_err(refused);
+        umask(before);
+        let listener = listener?;
+        listener.set_nonblocking(true).map_err(refused)?;
+        if let Some(name) = group {
+            let found = Group::from_name(name).ok().flatten();
+            let found = found.ok_or_else(|| ControlError::NoSuchGroup(name.to_owned()))?;
+            chown(path, None, Some(found.gid)).map_err(|error| refused(error.into()))?;
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(refused)?;
+        }
+        Ok(Self { listener, path: path.to_owned() })
+    }
+
+    /// The next peer, if one waits.
+    pub fn accept(&self) -> Option<Connection> {
+        let (stream, _) = self.listener.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        let credentials = getsockopt(&stream, PeerCredentials).ok()?;
+        let peer = PeerId { user: credentials.uid(), process: credentials.pid() };
+        Some(Connection { stream, peer })
+    }
+}
+
+impl AsFd for ControlListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}
+
+impl Drop for ControlListener {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl Connection {
+    /// Takes what is there.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Moved {
+        loop {
+            match self.stream.read(buffer) {
+                Ok(0) => return Moved::Gone,
+                Ok(octets) => return Moved::Octets(octets),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Moved::NotNow,
+                Err(_) => return Moved::Gone,
+            }
+        }
+    }
+
+    /// Sends what fits. A peer that is gone raises no signal: Rust's streams send with
+    /// `MSG_NOSIGNAL`.
+    pub fn write(&mut self, octets: &[u8]) -> Moved {
+        loop {
+            match self.stream.write(octets) {
+                Ok(sent) => return Moved::Octets(sent),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Moved::NotNow,
+                Err(_) => return Moved::Gone,
+            }
+        }
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
