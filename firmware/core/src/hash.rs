@@ -38,23 +38,29 @@ impl HashKey {
 
     /// SipHash-1-3 of the 24 octets of three little-endian words.
     pub fn hash(&self, message: [u64; 3]) -> u64 {
-        let mut state = State {
-            v0: self.k0 ^ 0x736f_6d65_7073_6575,
-            v1: self.k1 ^ 0x646f_7261_6e64_6f6d,
-            v2: self.k0 ^ 0x6c79_6765_6e65_7261,
-            v3: self.k1 ^ 0x7465_6462_7974_6573,
-        };
-        for word in message {
-            state.absorb(word);
-        }
-        // The last word carries the message length in its top octet.
-        state.absorb(24 << 56);
-        state.v2 ^= 0xff;
-        for _ in 0..3 {
-            state.round();
-        }
-        state.v0 ^ state.v1 ^ state.v2 ^ state.v3
+        siphash::<1, 3>(self.k0, self.k1, message)
     }
+}
+
+/// SipHash-C-D of the 24 octets of three little-endian words. 1-3 keys tables; 2-4, the authors' own
+/// choice, is for what must stay a pseudo-random function in the hands of an attacker.
+pub(crate) fn siphash<const C: usize, const D: usize>(k0: u64, k1: u64, message: [u64; 3]) -> u64 {
+    let mut state = State {
+        v0: k0 ^ 0x736f_6d65_7073_6575,
+        v1: k1 ^ 0x646f_7261_6e64_6f6d,
+        v2: k0 ^ 0x6c79_6765_6e65_7261,
+        v3: k1 ^ 0x7465_6462_7974_6573,
+    };
+    for word in message {
+        state.absorb::<C>(word);
+    }
+    // The last word carries the message length in its top octet.
+    state.absorb::<C>(24 << 56);
+    state.v2 ^= 0xff;
+    for _ in 0..D {
+        state.round();
+    }
+    state.v0 ^ state.v1 ^ state.v2 ^ state.v3
 }
 
 /// The address as two words; IPv4 takes the IPv4-mapped form (RFC 4291, section 2.5.5.2), which
@@ -78,9 +84,11 @@ struct State {
 }
 
 impl State {
-    fn absorb(&mut self, word: u64) {
+    fn absorb<const C: usize>(&mut self, word: u64) {
         self.v3 ^= word;
-        self.round();
+        for _ in 0..C {
+            self.round();
+        }
         self.v0 ^= word;
     }
 

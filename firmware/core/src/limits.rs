@@ -44,6 +44,13 @@ pub const SOURCES_PER_KEY_MAX: usize = 4;
 /// Weekly windows of one key.
 pub const WINDOWS_PER_KEY_MAX: usize = 4;
 
+/// Writes of one key's ceiling that may come close together. A visit takes a few.
+pub const CEILING_WRITES_AT_ONCE: u8 = 16;
+
+/// Time after which a key may have its ceiling written once more. Who holds a key and does nothing but
+/// knock causes some 300 writes of a sector a day.
+pub const CEILING_WRITE_EVERY: Duration = Duration::from_secs(300);
+
 /// Accounts that may configure one gateway.
 pub const ACCOUNTS_MAX: usize = 16;
 

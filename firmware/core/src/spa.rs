@@ -2,3 +2,5 @@
 
 pub mod key;
 pub mod native;
+pub mod policy;
+pub mod replay;
