@@ -4,14 +4,16 @@ use postern_core::knock::{Protocol, Step};
 use postern_core::limits::CAPTURE_RANGES_MAX;
 use serde::Serialize;
 
-use crate::compile::compile;
+use crate::compile::{Secrets, compile};
 use crate::finding::{Finding, Severity, place_of};
 use crate::guards;
 use crate::probability::{one_scan, words};
 use crate::site::{DoorFile, SequenceFile, SiteFile, read};
+use crate::supported::SUPPORTED;
 
 mod doors;
 mod knocks;
+mod unsupported;
 
 /// Above this chance of one scan a sequence is refused.
 const SCAN_ERROR: f64 = 1e-6;
@@ -52,15 +54,21 @@ impl Checked {
     }
 }
 
-/// Checks the text of a site file.
+/// Checks the text of a site file, but not whether the files of its secrets are good.
 pub fn check(text: &str) -> Checked {
+    check_with(text, &Secrets::Unread)
+}
+
+/// Checks the text of a site file and the files of its secrets.
+pub fn check_with(text: &str, secrets: &Secrets<'_>) -> Checked {
     let (site, mut findings) = read(text);
     let Some(site) = site else {
         findings.sort_by_key(|finding| (finding.line, finding.column));
         return Checked { site: None, findings, odds: Vec::new() };
     };
     let mut linter = Linter { text, findings };
-    linter.compiles(&site);
+    linter.compiles(&site, secrets);
+    unsupported::check(&mut linter, &site);
     let odds = linter.sequences(&site);
     doors::check(&mut linter, &site);
     let mut findings = linter.findings;
@@ -96,8 +104,10 @@ impl Linter<'_> {
         self.findings.push(Finding { line, column, severity, code, message, suggestion });
     }
 
-    fn compiles(&mut self, site: &SiteFile) {
-        if let Err(error) = compile(site) {
+    fn compiles(&mut self, site: &SiteFile, secrets: &Secrets<'_>) {
+        // Of what is refused anyway the files need not be there.
+        let secrets = if SUPPORTED.keys { secrets } else { &Secrets::Unread };
+        if let Err(error) = compile(site, secrets) {
             let (line, column) = error.offset(site).map_or((0, 0), |offset| place_of(self.text, offset));
             let (severity, code, message) = (Severity::Error, error.code(), error.to_string());
             let suggestion = error.suggestion().to_owned();

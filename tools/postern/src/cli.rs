@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use serde_json::json;
 
-use crate::check::{Checked, check};
-use crate::compile;
+use crate::check::{Checked, check, check_with};
+use crate::compile::{self, Secrets};
 use crate::finding::{Severity, render};
 use crate::knock::{self, Family, Outcome, Plan};
 use crate::{import, sequence, show};
@@ -165,6 +165,11 @@ fn read_text(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
+/// Where the paths in a site file begin.
+fn folder_of(site: &Path) -> &Path {
+    site.parent().unwrap_or(Path::new("."))
+}
+
 fn json_of(path: &Path, checked: &Checked) -> serde_json::Value {
     json!({
         "schema": 1,
@@ -184,7 +189,7 @@ fn findings_text(path: &Path, text: &str, checked: &Checked) -> String {
 
 fn run_check(args: &CheckArgs) -> Result<u8> {
     let text = read_text(&args.site)?;
-    let checked = check(&text);
+    let checked = check_with(&text, &Secrets::Files(folder_of(&args.site)));
     if args.json {
         print(&format!("{:#}\n", json_of(&args.site, &checked)))?;
     } else {
@@ -208,12 +213,13 @@ fn run_check(args: &CheckArgs) -> Result<u8> {
 
 fn run_compile(args: &CompileArgs) -> Result<u8> {
     let text = read_text(&args.site)?;
-    let checked = check(&text);
+    let secrets = Secrets::Files(folder_of(&args.site));
+    let checked = check_with(&text, &secrets);
     if !args.json {
         let _ = write!(std::io::stderr(), "{}", findings_text(&args.site, &text, &checked));
     }
     let site = checked.site.as_ref().filter(|_| !checked.is_refused());
-    let compiled = site.and_then(|site| compile::compile(site).ok());
+    let compiled = site.and_then(|site| compile::compile(site, &secrets).ok());
     let Some(compiled) = compiled else {
         if args.json {
             print(&format!("{:#}\n", json_of(&args.site, &checked)))?;

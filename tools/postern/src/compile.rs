@@ -1,17 +1,18 @@
 //! Site file to config store.
 
-use postern_config::partition::{Choice, Kind, PARTITION_BYTES_MIN, Store};
-use postern_config::site::{StoredDoor, StoredSequence};
-use postern_config::{
-    DecodeError, PAYLOAD_BYTES_MAX, SCHEMA, STORE_BYTES_MAX, Site, allowance, decode, encode, schema,
-};
-use postern_core::knock::FlagCondition;
-use postern_core::limits::{DOORS_MAX, SEQUENCES_MAX};
-use postern_core::port::{Partition, PartitionError};
+use postern_config::{STORE_BYTES_MAX, Site, encode};
+use postern_core::limits::{ACCOUNTS_MAX, DOORS_MAX, KEYS_MAX, SEQUENCES_MAX};
 use postern_core::rule::{RuleError, SequenceId};
 
-use crate::guards;
-use crate::site::{DoorFile, SequenceFile, SiteFile};
+use crate::site::{DoorFile, SPA_PORT_DEFAULT, SiteFile};
+use crate::supported::SUPPORTED;
+
+mod door;
+mod image;
+mod key;
+
+pub use image::{image, read_back};
+pub use key::Secrets;
 
 /// Why a site that was read could not be compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,31 @@ pub enum CompileError {
     TooManyDoors,
     /// More sequences than [`SEQUENCES_MAX`].
     TooManySequences,
+    /// More keys than [`KEYS_MAX`].
+    TooManyKeys,
+    /// More accounts than [`ACCOUNTS_MAX`].
+    TooManyAccounts,
+    /// A key or account has the name of an earlier one.
+    NameTwice {
+        /// Octet of the file.
+        offset: usize,
+        /// The name.
+        name: String,
+    },
+    /// A door names a key that is not there.
+    NoSuchKey {
+        /// Octet of the file.
+        offset: usize,
+        /// The name.
+        name: String,
+    },
+    /// The file of a secret is no good.
+    Secret {
+        /// Octet of the file.
+        offset: usize,
+        /// What is wrong with it.
+        why: String,
+    },
     /// An interface of a door is not one of the gateway's.
     NoSuchInterface {
         /// Octet of the file.
@@ -37,6 +63,11 @@ impl CompileError {
         match self {
             CompileError::TooManyDoors => "too-many-doors",
             CompileError::TooManySequences => "too-many-sequences",
+            CompileError::TooManyKeys => "too-many-keys",
+            CompileError::TooManyAccounts => "too-many-accounts",
+            CompileError::NameTwice { .. } => "name",
+            CompileError::NoSuchKey { .. } => "no-such-key",
+            CompileError::Secret { .. } => "secret",
             CompileError::NoSuchInterface { .. } => "interface",
             CompileError::Rules(RuleError::DuplicateName(_)) => "name",
             CompileError::Rules(_) => "compile",
@@ -56,7 +87,12 @@ impl CompileError {
             all.nth(usize::from(id.0))
         };
         match self {
-            CompileError::NoSuchInterface { offset, .. } => Some(*offset),
+            CompileError::NoSuchInterface { offset, .. }
+            | CompileError::NameTwice { offset, .. }
+            | CompileError::NoSuchKey { offset, .. }
+            | CompileError::Secret { offset, .. } => Some(*offset),
+            CompileError::TooManyKeys => site.keys.get(KEYS_MAX).map(|key| key.offset),
+            CompileError::TooManyAccounts => site.accounts.get(ACCOUNTS_MAX).map(|account| account.offset),
             CompileError::TooManyDoors => site.doors.get(DOORS_MAX).map(|door| door.name.offset),
             CompileError::Rules(RuleError::DuplicateName(id)) => {
                 site.doors.get(usize::from(id.0)).map(|door| door.name.offset)
@@ -74,6 +110,11 @@ impl CompileError {
         match self {
             CompileError::TooManyDoors => "protect more ports with each door",
             CompileError::TooManySequences => "do without some of the `close_sequence`s",
+            CompileError::TooManyKeys => "take away keys nobody uses any more",
+            CompileError::TooManyAccounts => "take away accounts nobody uses any more",
+            CompileError::NameTwice { .. } => "give each one a name of its own",
+            CompileError::NoSuchKey { .. } => "add a `[[key]]` with that name, or leave it out here",
+            CompileError::Secret { .. } => "paths begin at the folder of the site file",
             CompileError::NoSuchInterface { .. } => {
                 "add it to `interfaces` of [gateway], or leave it out here"
             }
@@ -90,95 +131,57 @@ impl CompileError {
     }
 }
 
-/// The site as it is stored, proved to be one the engine accepts.
+/// The site as it is stored, proved to be one the engine accepts. What this version does not honour
+/// and may leave out, it leaves out; what it may not, a check refuses.
 ///
 /// # Errors
 /// [`CompileError`].
-pub fn compile(file: &SiteFile) -> Result<Box<Site>, CompileError> {
-    let mut site = Box::<Site>::default();
-    site.name = file.name.value.as_str().try_into().unwrap_or_default();
-    site.backend = file.backend;
-    site.interfaces = names(&file.interfaces);
-    site.exempt_interfaces = names(&file.exempt_interfaces);
-    for (index, door) in (0..).zip(&file.doors) {
-        site.doors.push(stored_door(file, door)?).map_err(|_| CompileError::TooManyDoors)?;
-        for (sequence, closes) in [(&door.sequence, false), (&door.close_sequence, true)] {
-            if let Some(sequence) = sequence {
-                let stored = stored_sequence(door, sequence, index, closes);
-                site.sequences.push(stored).map_err(|_| CompileError::TooManySequences)?;
-            }
-        }
+pub fn compile(file: &SiteFile, secrets: &Secrets<'_>) -> Result<Box<Site>, CompileError> {
+    let mut site = stored(file, secrets)?;
+    if !SUPPORTED.one_time {
+        site.sequences.retain(|sequence| !sequence.one_time);
+        postern_config::guards::renew(&mut site);
     }
-    site.guard_widths = guards::widths(file);
-    postern_config::guards::renew(&mut site);
     site.rules().map_err(CompileError::Rules)?;
     Ok(site)
 }
 
-/// An image of a config partition that holds the site: unsealed, so that it may be flashed to many
-/// devices; each makes it its own at its first start.
-pub fn image(site: &Site) -> Vec<u8> {
-    let mut payload = vec![0; PAYLOAD_BYTES_MAX];
-    let octets = schema::encode(site, &mut payload).unwrap_or_default();
-    let partition = Memory(vec![0; PARTITION_BYTES_MIN]);
-    // A partition in memory is large enough and does not fail.
-    let Ok(mut store) = Store::open(partition) else { return Vec::new() };
-    let committed = store.commit(&payload[..octets], SCHEMA, 0, Kind::Permanent);
-    if committed.is_ok() { store.into_partition().0 } else { Vec::new() }
-}
-
-/// The site in force in an image of a config partition, or in a file of its own.
+/// Everything the file says, as schema 1 stores it, whether the engine honours it or not.
 ///
 /// # Errors
-/// Why there is none, in a sentence.
-pub fn read_back(bytes: &[u8]) -> Result<Box<Site>, String> {
-    let alone = match decode(bytes) {
-        Ok(site) => return Ok(Box::new(site)),
-        Err(error) => error,
-    };
-    if alone != DecodeError::NotAStore || bytes.len() < PARTITION_BYTES_MIN {
-        return Err(alone.to_string());
+/// [`CompileError`], but for the rules of the engine.
+pub fn stored(file: &SiteFile, secrets: &Secrets<'_>) -> Result<Box<Site>, CompileError> {
+    let mut site = Box::<Site>::default();
+    site.name = file.name.value.as_str().try_into().unwrap_or_default();
+    site.spa_port = file.spa_port.unwrap_or(if file.keys.is_empty() { 0 } else { SPA_PORT_DEFAULT });
+    site.guard_widths = file.guards;
+    site.backend = file.backend;
+    site.interfaces = names(&file.interfaces);
+    site.exempt_interfaces = names(&file.exempt_interfaces);
+    site.console = file.console.clone();
+    site.owner = file.owner;
+    for account in &file.accounts {
+        let name = &account.value.name;
+        if site.accounts.iter().any(|other| other.name == *name) {
+            return Err(CompileError::NameTwice { offset: account.offset, name: name.as_str().to_owned() });
+        }
+        site.accounts.push(account.value.clone()).map_err(|_| CompileError::TooManyAccounts)?;
     }
-    let partition = Memory(bytes.to_vec());
-    let mut store = Store::open(partition).map_err(|_| "it is too small".to_owned())?;
-    let Choice::Slot(index) = store.choice() else {
-        return Err("no slot of the partition counts".into());
-    };
-    let schema = store.in_force().map_or(SCHEMA, |header| header.schema);
-    let mut payload = vec![0; PAYLOAD_BYTES_MAX];
-    let payload = store.read(index, &mut payload).map_err(|error| format!("it cannot be read: {error:?}"))?;
-    let site = schema::decode(schema, payload).map_err(|error| format!("it cannot be read: {error:?}"))?;
-    Ok(Box::new(site))
-}
-
-/// A partition in memory.
-struct Memory(Vec<u8>);
-
-impl Memory {
-    fn range(&mut self, offset: u64, length: usize) -> Result<&mut [u8], PartitionError> {
-        let start = usize::try_from(offset).map_err(|_| PartitionError::OutOfRange)?;
-        self.0.get_mut(start..).and_then(|rest| rest.get_mut(..length)).ok_or(PartitionError::OutOfRange)
+    for key in &file.keys {
+        let name = &key.rest.name;
+        if site.keys.iter().any(|other| other.name == *name) {
+            return Err(CompileError::NameTwice { offset: key.offset, name: name.as_str().to_owned() });
+        }
+        site.keys.push(key::stored(key, secrets)?).map_err(|_| CompileError::TooManyKeys)?;
     }
-}
-
-impl Partition for Memory {
-    fn size_bytes(&self) -> u64 {
-        self.0.len() as u64
+    for (index, door) in (0..).zip(&file.doors) {
+        site.doors.push(door::stored(file, door)?).map_err(|_| CompileError::TooManyDoors)?;
+        for sequence in door::sequences(door, index) {
+            site.sequences.push(sequence).map_err(|_| CompileError::TooManySequences)?;
+        }
     }
-
-    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), PartitionError> {
-        buffer.copy_from_slice(self.range(offset, buffer.len())?);
-        Ok(())
-    }
-
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), PartitionError> {
-        self.range(offset, bytes.len())?.copy_from_slice(bytes);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), PartitionError> {
-        Ok(())
-    }
+    postern_config::guards::renew(&mut site);
+    Ok(site)
 }
 
 /// The site in a file of its own: a factory profile.
@@ -194,42 +197,16 @@ fn names<const N: usize>(
     names.iter().filter_map(|name| name.value.as_str().try_into().ok()).take(N).collect()
 }
 
-fn stored_door(file: &SiteFile, door: &DoorFile) -> Result<StoredDoor, CompileError> {
-    let mut interfaces = 0_u8;
-    for name in &door.interfaces {
-        let position = file.interfaces.iter().position(|known| known.value == name.value);
-        let missing = || CompileError::NoSuchInterface { offset: name.offset, name: name.value.clone() };
-        interfaces |= 1 << position.ok_or_else(missing)?;
-    }
-    let name = door.name.value.as_str().try_into().unwrap_or_default();
-    Ok(StoredDoor {
-        ports: door.ports.iter().map(|port| port.value.into()).take(8).collect(),
-        target: door.target,
-        interfaces: if door.interfaces.is_empty() { u8::MAX } else { interfaces },
-        allow: door.allow.iter().filter_map(|code| allowance::bit(&code.value)).fold(0, |all, bit| all | bit),
-        ..StoredDoor::plain(name, door.open_for_secs.value)
-    })
-}
-
-fn stored_sequence(door: &DoorFile, sequence: &SequenceFile, index: u16, closes: bool) -> StoredSequence {
-    let FlagCondition { mask, value } = door.flags;
-    StoredSequence {
-        door: index,
-        closes,
-        one_time: false,
-        steps: sequence.steps.iter().map(|step| step.value.into()).collect(),
-        within_millis: door.within_millis.value,
-        reorder_millis: door.reorder_millis.value,
-        flags_mask: mask.bits(),
-        flags_value: value.bits(),
-    }
-}
-
 impl std::fmt::Display for CompileError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             CompileError::TooManyDoors => write!(f, "a site has {DOORS_MAX} doors at most"),
             CompileError::TooManySequences => write!(f, "a site has {SEQUENCES_MAX} sequences at most"),
+            CompileError::TooManyKeys => write!(f, "a site has {KEYS_MAX} keys at most"),
+            CompileError::TooManyAccounts => write!(f, "a site has {ACCOUNTS_MAX} accounts at most"),
+            CompileError::NameTwice { name, .. } => write!(f, "{name:?} is the name of an earlier one"),
+            CompileError::NoSuchKey { name, .. } => write!(f, "there is no key {name:?}"),
+            CompileError::Secret { why, .. } => f.write_str(why),
             CompileError::NoSuchInterface { name, .. } => {
                 write!(f, "{name:?} is not one of the gateway's interfaces")
             }
@@ -280,7 +257,7 @@ interfaces = ["wwan0"]
 
     #[test]
     fn everything_arrives_in_the_rules() {
-        let site = compile(&read(TEXT).0.unwrap()).unwrap();
+        let site = compile(&read(TEXT).0.unwrap(), &Secrets::Unread).unwrap();
         let again = read_back(&image(&site)).unwrap();
         assert_eq!(again, site);
         assert_eq!(read_back(&store(&site)).as_ref(), Ok(&site));
@@ -291,14 +268,14 @@ interfaces = ["wwan0"]
         assert_eq!(rules.sequences()[0].within.millis(), 5000);
         assert_eq!(rules.sequences()[0].flags.mask, postern_core::TcpFlags::SYN);
         assert_eq!(rules.sequences()[1].purpose, postern_core::rule::Purpose::Close);
-        assert!(guards::count(rules.guards()) > 1000);
+        assert!(crate::guards::count(rules.guards()) > 1000);
         assert_eq!(again.exempt_interfaces[0], "br-lan");
     }
 
     #[test]
     fn an_interface_that_is_not_the_gateways_is_found() {
         let text = TEXT.replace("interfaces = [\"wwan0\"]", "interfaces = [\"wwan1\"]");
-        let error = compile(&read(&text).0.unwrap()).unwrap_err();
+        let error = compile(&read(&text).0.unwrap(), &Secrets::Unread).unwrap_err();
         assert!(
             matches!(error, CompileError::NoSuchInterface { ref name, .. } if name == "wwan1"),
             "{error}"

@@ -1,7 +1,6 @@
 //! The guard ranges of a site file.
 
 use postern_config::guards;
-use postern_config::site::StoredGuardWidths;
 use postern_core::knock::{ServicePort, Step};
 use postern_core::rule::GuardRange;
 
@@ -14,16 +13,10 @@ pub fn choose(site: &SiteFile) -> Vec<GuardRange> {
     let ports: Vec<ServicePort> =
         site.doors.iter().flat_map(|door| &door.ports).map(|port| port.value).collect();
     let mut ranges = Vec::new();
-    guards::for_each(widths(site), &knocks.iter().copied(), &ports.iter().copied(), |range| {
+    guards::for_each(site.guards, &knocks.iter().copied(), &ports.iter().copied(), |range| {
         ranges.push(range)
     });
     ranges
-}
-
-/// Half-widths, as they are stored.
-pub fn widths(site: &SiteFile) -> StoredGuardWidths {
-    let crate::site::GuardWidths { tcp, udp, icmp } = site.guards;
-    StoredGuardWidths { tcp, udp, icmp }
 }
 
 /// Guard values among `ranges` that a port scan over TCP and UDP touches, and ICMP ones besides.

@@ -2,6 +2,7 @@
 //!
 //! The binary is a thin layer over this library, so that tests can use every part of it.
 
+pub mod base64;
 pub mod check;
 pub mod cli;
 pub mod compile;
@@ -9,7 +10,9 @@ pub mod finding;
 pub mod guards;
 pub mod import;
 pub mod knock;
+pub mod memory;
 pub mod probability;
 pub mod sequence;
 pub mod show;
 pub mod site;
+pub mod supported;

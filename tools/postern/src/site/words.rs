@@ -3,6 +3,7 @@
 use postern_core::knock::{FlagCondition, ServicePort, Step, TcpFlags, Transport};
 
 use super::FLAG_NAMES;
+use super::notation::digits;
 
 /// What was expected instead.
 pub(super) type Expected = String;
@@ -15,7 +16,7 @@ pub fn step(text: &str) -> Result<Step, String> {
     let expected =
         || "a knock is written `tcp/PORT`, `udp/PORT` or `icmp/OCTETS`, such as \"tcp/7351\"".to_owned();
     let (protocol, value) = text.split_once('/').ok_or_else(expected)?;
-    let value = number(value).ok_or_else(expected)?;
+    let value = digits(value).ok_or_else(expected)?;
     match protocol {
         "tcp" | "udp" if value == 0 => Err("ports are 1 to 65535".into()),
         "tcp" => Ok(Step::tcp(value)),
@@ -33,7 +34,7 @@ pub fn step(text: &str) -> Result<Step, String> {
 pub(super) fn service_port(text: &str) -> Result<ServicePort, Expected> {
     let expected = || "a port is written `tcp/PORT` or `udp/PORT`, such as \"tcp/22\"".to_owned();
     let (transport, port) = text.split_once('/').ok_or_else(expected)?;
-    let port = number(port).filter(|&port| port > 0).ok_or_else(expected)?;
+    let port = digits(port).filter(|&port| port > 0).ok_or_else(expected)?;
     match transport {
         "tcp" => Ok(ServicePort { transport: Transport::Tcp, port }),
         "udp" => Ok(ServicePort { transport: Transport::Udp, port }),
@@ -66,8 +67,8 @@ pub(super) fn flags(text: &str) -> Result<FlagCondition, Expected> {
 /// `250ms`, `30s`, `10m`, `1h`, in milliseconds.
 pub(super) fn millis(text: &str) -> Result<u64, Expected> {
     let expected = || "a time is written with its unit: \"250ms\", \"30s\", \"10m\", \"1h\"".to_owned();
-    let digits = text.find(|character: char| !character.is_ascii_digit()).ok_or_else(expected)?;
-    let (value, unit) = text.split_at_checked(digits).ok_or_else(expected)?;
+    let unit_at = text.find(|character: char| !character.is_ascii_digit()).ok_or_else(expected)?;
+    let (value, unit) = text.split_at_checked(unit_at).ok_or_else(expected)?;
     let value: u64 = value.parse().map_err(|_| expected())?;
     let factor = match unit.trim() {
         "ms" => 1,
@@ -77,12 +78,6 @@ pub(super) fn millis(text: &str) -> Result<u64, Expected> {
         _ => return Err(expected()),
     };
     value.checked_mul(factor).ok_or_else(expected)
-}
-
-/// Digits alone: no sign, no blanks.
-fn number(text: &str) -> Option<u16> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if digits { text.parse().ok() } else { None }
 }
 
 /// The word among `known` that was probably meant.
