@@ -4,9 +4,11 @@
 
 mod bench;
 mod command;
+mod cross;
 mod demo;
 mod freestanding;
 mod fuzz;
+mod image;
 mod setup;
 mod sim;
 mod sizes;
@@ -42,6 +44,8 @@ enum Command {
     Bench(bench::Options),
     /// Fuzzes with coverage guidance; the corpus is in tests/fuzz/corpus.
     Fuzz(fuzz::Options),
+    /// Builds the programs and the flashable image of a board.
+    Image(image::Options),
     /// Prints the sizes of the release programs and of the tables in memory.
     Sizes,
     /// Checks the house rules: dependency edges, banned calls, sizes of functions, links.
@@ -68,6 +72,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Sim(options) => sim::run(&workspace, &options),
         Command::Bench(options) => bench::run(&workspace, &options),
         Command::Fuzz(options) => fuzz::run(&workspace, &options),
+        Command::Image(options) => image::run(&workspace, &options),
         Command::Sizes => sizes::run(&workspace),
         Command::Tidy => tidy::run(&workspace),
         Command::Setup(options) => setup::run(&options),

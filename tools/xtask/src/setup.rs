@@ -48,6 +48,32 @@ pub(crate) const TEST: &[&str] = &[
     "g++",
 ];
 
+/// What the image needs on top: cross compilers, the tools that assemble it, and QEMU to boot it.
+pub(crate) const IMAGE: &[&str] = &[
+    "gcc-aarch64-linux-gnu",
+    "libc6-dev-arm64-cross",
+    "gcc-arm-linux-gnueabihf",
+    "libc6-dev-armhf-cross",
+    // libpcap is built for the board from Debian's source: see `cross/libpcap.rs`.
+    "make",
+    "flex",
+    "bison",
+    "kmod",
+    "squashfs-tools",
+    "mtools",
+    "e2fsprogs",
+    "u-boot-tools",
+    "device-tree-compiler",
+    "u-boot-qemu",
+    "qemu-system-arm",
+    // What drives the running appliance from outside.
+    "iproute2",
+    "knockd",
+    "openssh-client",
+    "tcpdump",
+    "libpcap-dev",
+];
+
 /// Services that come with these packages or with what they depend on, and that Debian would start
 /// at every boot.
 const SERVICES: [&str; 3] = ["ssh", "knockd", "cron"];
@@ -61,6 +87,9 @@ pub(crate) struct Options {
     /// Only what the demonstration needs.
     #[arg(long)]
     demo: bool,
+    /// What the image and its QEMU boards need, instead of what the tests need.
+    #[arg(long, conflicts_with = "demo")]
+    image: bool,
 }
 
 /// Installs, or says what it would install.
@@ -68,7 +97,11 @@ pub(crate) struct Options {
 /// # Errors
 /// When apt fails, or there is none.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let packages = if options.demo { DEMO } else { TEST };
+    let packages = match options {
+        Options { demo: true, .. } => DEMO,
+        Options { image: true, .. } => IMAGE,
+        _ => TEST,
+    };
     if !options.dry_run {
         return install(packages);
     }

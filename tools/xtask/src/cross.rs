@@ -1,0 +1,103 @@
+//! Postern's programs for the processor of a board.
+//!
+//! Everything comes from Debian 12 and is kept in the folder `cross` of cargo's target folder.
+//! Nothing of the machine's package manager is touched, and no other source is ever asked.
+
+pub(crate) mod apt;
+mod libpcap;
+pub(crate) mod lock;
+mod rust;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::command::{self, bold, cargo_line};
+use crate::workspace::Workspace;
+use apt::Apt;
+use lock::Lock;
+use rust::Rust;
+
+/// The programs that go onto a board, with the package each is in. Those the workspace does not
+/// have yet are left out.
+const PROGRAMS: [(&str, &str); 3] =
+    [("posternd", "posternd"), ("postern", "postern"), ("postern-console", "postern-console")];
+
+/// For what to build.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target<'a> {
+    /// Target triple of rustc.
+    pub(crate) rust: &'a str,
+    /// GNU triple.
+    pub(crate) gnu: &'a str,
+    /// Debian's architecture.
+    pub(crate) debian: &'a str,
+}
+
+/// Where downloads and tool chains are kept.
+pub(crate) fn cache(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("cross")
+}
+
+/// Builds the programs, statically linked and stripped, and returns their paths.
+///
+/// # Errors
+/// When the tool chain cannot be had or something does not build.
+pub(crate) fn build(workspace: &Workspace, target: &Target) -> Result<Vec<PathBuf>> {
+    let cache = cache(workspace);
+    fs::create_dir_all(&cache)?;
+    let lock = Lock::read(&workspace.root)?;
+    let apt = Apt::open(&cache)?;
+    let rust = Rust::prepare(target.rust, target.debian, &apt, &lock, &cache)?;
+    let pcap = libpcap::prepare(target.gnu, &apt, &lock, &cache)?;
+    println!("{}", bold(&format!("Building for {} with {}", target.rust, rust.version)));
+    let programs: Vec<(&str, &str)> = PROGRAMS
+        .into_iter()
+        .filter(|(package, program)| workspace.require_binary(package, program).is_ok())
+        .collect();
+    let mut cargo = cargo_line("build --locked --release");
+    for (package, program) in &programs {
+        cargo.args(["-p", package, "--bin", program]);
+    }
+    let build = cache.join("build");
+    cargo.args(["--target", target.rust, "--target-dir"]).arg(&build);
+    settle(&mut cargo, workspace, target, &rust, &pcap)?;
+    command::run(&mut cargo)?;
+    let release = build.join(target.rust).join("release");
+    Ok(programs.iter().map(|(_, program)| release.join(program)).collect())
+}
+
+/// The environment of a cross build.
+fn settle(
+    cargo: &mut Command,
+    workspace: &Workspace,
+    target: &Target,
+    rust: &Rust,
+    pcap: &Path,
+) -> Result<()> {
+    if let Some(rustc) = &rust.rustc {
+        cargo.env("RUSTC", rustc);
+    }
+    let variable = target.rust.to_ascii_uppercase().replace('-', "_");
+    cargo.env(format!("CARGO_TARGET_{variable}_LINKER"), format!("{}-gcc", target.gnu));
+    // No path of this machine in the programs: the same source gives the same octets elsewhere.
+    let root = workspace.root.to_str().context("the path of the workspace is not UTF-8")?;
+    let flags = format!(
+        "-Ctarget-feature=+crt-static --remap-path-prefix={root}=/postern --remap-path-prefix={}=/cargo",
+        cargo_home()
+    );
+    cargo.env(format!("CARGO_TARGET_{variable}_RUSTFLAGS"), flags);
+    for unwanted in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "RUSTUP_TOOLCHAIN"] {
+        cargo.env_remove(unwanted);
+    }
+    cargo.env("LIBPCAP_LIBDIR", pcap).env("LIBPCAP_VER", libpcap::VERSION);
+    Ok(())
+}
+
+/// Where cargo keeps the sources of crates.
+fn cargo_home() -> String {
+    let home = std::env::var("CARGO_HOME");
+    home.unwrap_or_else(|_| format!("{}/.cargo", std::env::var("HOME").unwrap_or_default()))
+}

@@ -1,0 +1,96 @@
+//! `cargo xtask image`: the programs and the flashable image of a board.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::command::{self, bold, cargo_line};
+use crate::cross::apt::Apt;
+use crate::cross::lock::Lock;
+use crate::cross::{self, Target};
+use crate::setup;
+use crate::workspace::Workspace;
+
+/// What to make.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// For which board; the table is in board/BOARDS.md.
+    #[arg(long, default_value = "qemu-arm64")]
+    board: String,
+    /// Only this part.
+    #[arg(long, value_parser = ["firmware"])]
+    only: Option<String>,
+    /// Take today's versions of the Debian packages into image/packages.lock, and make nothing.
+    #[arg(long)]
+    pin: bool,
+}
+
+/// Makes it.
+///
+/// # Errors
+/// When a step fails or something is over its budget.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    if options.pin {
+        let cache = cross::cache(workspace);
+        fs::create_dir_all(&cache)?;
+        return Apt::open(&cache)?.pin(&mut Lock::read(&workspace.root)?);
+    }
+    setup::install(setup::IMAGE)?;
+    let board = Description::ask(&options.board)?;
+    firmware(workspace, &board)?;
+    Ok(())
+}
+
+/// Builds the programs and says how large they are.
+fn firmware(workspace: &Workspace, board: &Description) -> Result<Vec<PathBuf>> {
+    let target = Target {
+        rust: board.word("rust_target")?,
+        gnu: board.word("gnu_triple")?,
+        debian: board.word("debian")?,
+    };
+    let programs = cross::build(workspace, &target)?;
+    println!("\n{}", bold("program           octets    budget"));
+    let mut sum = 0;
+    for program in &programs {
+        let octets = fs::metadata(program).with_context(|| format!("no {}", program.display()))?.len();
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        sum += octets;
+        if name == "posternd" {
+            let most = board.number("daemon_bytes_max")?;
+            println!("{name:<16}{octets:>8}{most:>10}");
+            ensure!(octets <= most, "posternd is over its budget");
+        } else {
+            println!("{name:<16}{octets:>8}");
+        }
+    }
+    let most = board.number("firmware_bytes_max")?;
+    println!("{:<16}{sum:>8}{most:>10}", "together");
+    ensure!(sum <= most, "the programs are over their budget");
+    Ok(programs)
+}
+
+/// What `postern-image describe` says of a board.
+#[derive(Debug)]
+pub(crate) struct Description(Value);
+
+impl Description {
+    /// Asks.
+    ///
+    /// # Errors
+    /// When there is no such board.
+    pub(crate) fn ask(board: &str) -> Result<Self> {
+        let mut ask = cargo_line("run --quiet --locked -p postern-image -- describe --board");
+        let said = command::output(ask.arg(board))?;
+        Ok(Self(serde_json::from_str(&said).context("the description is not JSON")?))
+    }
+
+    fn word(&self, key: &str) -> Result<&str> {
+        self.0[key].as_str().with_context(|| format!("the description has no {key}"))
+    }
+
+    fn number(&self, key: &str) -> Result<u64> {
+        self.0[key].as_u64().with_context(|| format!("the description has no {key}"))
+    }
+}
