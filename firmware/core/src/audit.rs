@@ -64,6 +64,25 @@ impl RevokeReason {
     }
 }
 
+/// What the firewall was asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FirewallTask {
+    /// To open a door, or to keep it open for another time.
+    Open,
+    /// To close it.
+    Close,
+}
+
+impl FirewallTask {
+    /// A short lower-case word for an audit line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            FirewallTask::Open => "open",
+            FirewallTask::Close => "close",
+        }
+    }
+}
+
 /// What became of a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConfigChange {
@@ -193,10 +212,19 @@ pub enum Event {
     },
     /// The firewall did not do as it was told, after all tries.
     FirewallFailed {
+        /// Which grant.
+        grant: GrantId,
         /// Which door.
         door: Name,
         /// For whom.
         source: IpAddr,
+        /// What it was asked to do.
+        task: FirewallTask,
+        /// Why the grant was taken back before its time, if it was: no [`Event::Revoke`] follows,
+        /// because the door was not closed.
+        revoked: Option<RevokeReason>,
+        /// How long the kernel may hold the door open yet, at most.
+        held_for: Duration,
         /// What it said last.
         error: FirewallError,
     },
@@ -286,7 +314,8 @@ impl Event {
 
     /// Whether it may use the places reserved for grants.
     const fn is_about_a_grant(&self) -> bool {
-        matches!(self, Event::Grant { .. } | Event::Expire { .. } | Event::Revoke { .. })
+        let not_closed = matches!(self, Event::FirewallFailed { task: FirewallTask::Close, .. });
+        not_closed || matches!(self, Event::Grant { .. } | Event::Expire { .. } | Event::Revoke { .. })
     }
 }
 

@@ -334,7 +334,10 @@ impl<const UNITS: usize> Engine<UNITS> {
             }
             Change::Expired => Event::Expire { grant: id, door, source },
             Change::Revoked(reason) => Event::Revoke { grant: id, door, source, reason },
-            Change::Failed(error) => Event::FirewallFailed { door, source, error },
+            Change::Failed { task, error } => {
+                let (revoked, held_for) = (grant.revoked(), grant.until.since(now));
+                Event::FirewallFailed { grant: id, door, source, task, revoked, held_for, error }
+            }
         };
         self.audit.push(event, now);
     }

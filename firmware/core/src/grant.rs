@@ -15,7 +15,7 @@ use core::net::IpAddr;
 
 use heapless::Vec;
 
-use crate::audit::{Proof, RevokeReason};
+use crate::audit::{FirewallTask, Proof, RevokeReason};
 use crate::knock::ServicePort;
 use crate::limits::{
     FIREWALL_ANSWER, FIREWALL_RETRY, FIREWALL_TRIES_MAX, GRANTS_MAX, GRANTS_PER_DOOR_ASSURED,
@@ -85,12 +85,22 @@ pub struct Grant {
     asked_until: Instant,
     /// Why it ends, when not by time.
     revoked: Option<RevokeReason>,
+    /// The kernel may hold a port of it for longer than anybody wants it: a grant that shared the
+    /// port, and lasted longer, was taken back.
+    is_overheld: bool,
+    /// The command in hand only tells the kernel that shorter time: nobody is let in anew.
+    only_shortens: bool,
 }
 
 impl Grant {
     /// Whether the firewall has said that the door is open, and no end is in sight.
     pub fn is_open(&self) -> bool {
         self.confirmed_until.is_some() && !self.is_ending()
+    }
+
+    /// Why it was taken back, when it was.
+    pub(crate) fn revoked(&self) -> Option<RevokeReason> {
+        self.revoked
     }
 
     fn is_ending(&self) -> bool {
@@ -107,6 +117,13 @@ impl Grant {
         self.due = now;
         self.tries = 0;
     }
+
+    fn shorten(&mut self, now: Instant) {
+        self.phase = Phase::Wanted;
+        self.due = now;
+        self.tries = 0;
+        self.only_shortens = true;
+    }
 }
 
 /// What became of a grant, for the audit trail.
@@ -122,7 +139,12 @@ pub enum Change {
     /// It was taken back.
     Revoked(RevokeReason),
     /// The firewall would not open or close it.
-    Failed(FirewallError),
+    Failed {
+        /// What it was asked to do.
+        task: FirewallTask,
+        /// What it said last.
+        error: FirewallError,
+    },
 }
 
 /// Every place is taken, or every place this door may take.
@@ -193,6 +215,7 @@ impl GrantTable {
                 grant.phase = Phase::Wanted;
                 grant.due = now;
                 grant.tries = 0;
+                grant.only_shortens = false;
                 // A reload may have added ports; none is gone, or the grant would be ending.
                 grant.ports.clone_from(&door.ports);
             }
@@ -216,6 +239,8 @@ impl GrantTable {
             confirmed_until: None,
             asked_until: until,
             revoked: None,
+            is_overheld: false,
+            only_shortens: false,
         };
         self.grants.push(grant).map_err(|_| GrantsFull)?;
         self.next_id = self.next_id.wrapping_add(1);
@@ -274,8 +299,10 @@ impl GrantTable {
             return None;
         };
         let command = self.command(index, now);
+        self.shorten_sharers(index, now);
         if let Some(grant) = self.grants.get_mut(index) {
             grant.phase = if grant.phase == Phase::Wanted { Phase::Asked } else { Phase::Closing };
+            grant.is_overheld = false;
             grant.asked_until = grant.until;
             grant.due = now + FIREWALL_ANSWER;
             grant.tries += 1;
@@ -317,6 +344,24 @@ impl GrantTable {
         covering.map(|(_, grant)| grant.until).max()
     }
 
+    /// The kernel holds a port that doors share until the last of their grants ends. When that one is
+    /// taken back, the others must have it told their own, shorter time.
+    fn shorten_sharers(&mut self, index: usize, now: Instant) {
+        let Some(ending) = self.grants.get(index).filter(|grant| grant.phase == Phase::Ending) else {
+            return;
+        };
+        let (source, until, ports) = (ending.source, ending.until, ending.ports.clone());
+        for grant in &mut self.grants {
+            let shares = grant.source == source && grant.ports.iter().any(|port| ports.contains(port));
+            if shares && !grant.is_ending() && grant.until < until {
+                grant.is_overheld = true;
+                if grant.phase == Phase::Open {
+                    grant.shorten(now);
+                }
+            }
+        }
+    }
+
     /// The firewall answered for grant `id`. Returns what became of it, for the audit trail.
     pub fn answered(
         &mut self,
@@ -327,7 +372,7 @@ impl GrantTable {
         let index = self.grants.iter().position(|grant| grant.id == id)?;
         let grant = self.grants.get_mut(index)?;
         let change = match (grant.phase, result) {
-            (Phase::Asked, Ok(())) => Some(opened(grant, now)),
+            (Phase::Asked, Ok(())) => opened(grant, now),
             (Phase::Asked, Err(error)) => open_failed(grant, error, now),
             (Phase::Closing, Ok(())) => return self.closed(index, None),
             (Phase::Closing, Err(error)) if may_retry(error, grant.tries) => {
@@ -348,7 +393,7 @@ impl GrantTable {
         let grant = (index < self.grants.len()).then(|| self.grants.swap_remove(index))?;
         self.recompute_due();
         let change = match (error, grant.revoked) {
-            (Some(error), _) => Change::Failed(error),
+            (Some(error), _) => Change::Failed { task: FirewallTask::Close, error },
             (None, Some(reason)) if grant.confirmed_until.is_some() => Change::Revoked(reason),
             // Its end was audited when its time was over, or it never was open.
             (None, _) => return None,
@@ -369,7 +414,8 @@ impl GrantTable {
             grant.end(now);
             let ended = grant.clone();
             self.recompute_due();
-            let change = if was_open { Change::Expired } else { Change::Failed(FirewallError::Busy) };
+            let never = Change::Failed { task: FirewallTask::Open, error: FirewallError::Busy };
+            let change = if was_open { Change::Expired } else { never };
             return Some((ended, Some(change)));
         }
         let id = grant.id;
@@ -387,7 +433,8 @@ impl GrantTable {
     }
 }
 
-fn opened(grant: &mut Grant, now: Instant) -> Change {
+fn opened(grant: &mut Grant, now: Instant) -> Option<Change> {
+    let only_shortened = core::mem::take(&mut grant.only_shortens);
     let extended = grant.confirmed_until.is_some();
     grant.confirmed_until = Some(grant.asked_until);
     grant.tries = 0;
@@ -396,11 +443,13 @@ fn opened(grant: &mut Grant, now: Instant) -> Change {
     } else if grant.until > grant.asked_until {
         grant.phase = Phase::Wanted;
         grant.due = now;
+    } else if grant.is_overheld {
+        grant.shorten(now);
     } else {
         grant.phase = Phase::Open;
         grant.due = grant.until;
     }
-    Change::Opened { extended }
+    (!only_shortened).then_some(Change::Opened { extended })
 }
 
 fn open_failed(grant: &mut Grant, error: FirewallError, now: Instant) -> Option<Change> {
@@ -409,6 +458,7 @@ fn open_failed(grant: &mut Grant, error: FirewallError, now: Instant) -> Option<
         grant.due = now + pause(grant.tries);
         return None;
     }
+    grant.only_shortens = false;
     match grant.confirmed_until {
         // Only the extension failed: what the kernel has goes on to its own end.
         Some(until) if until > now && grant.revoked.is_none() => {
@@ -420,7 +470,7 @@ fn open_failed(grant: &mut Grant, error: FirewallError, now: Instant) -> Option<
         // It may have been done in part, or without our hearing of it: take it back.
         _ => grant.end(now),
     }
-    Some(Change::Failed(error))
+    Some(Change::Failed { task: FirewallTask::Open, error })
 }
 
 fn may_retry(error: FirewallError, tries: u8) -> bool {

@@ -187,6 +187,11 @@ impl InterfaceSet {
     /// Every interface of the site.
     pub const ALL: InterfaceSet = InterfaceSet(u8::MAX);
 
+    /// Whether no interface is in the set.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     /// Whether `interface` is in the set.
     pub const fn contains(self, interface: InterfaceIndex) -> bool {
         interface.0 < 8 && self.0 & (1 << interface.0) != 0

@@ -46,7 +46,7 @@ pub struct Door {
     pub open_for: Duration,
     /// Only knocks addressed to this address count.
     pub target: Option<IpAddr>,
-    /// Only knocks that arrive on these interfaces count.
+    /// Only knocks that arrive on these interfaces count; at least one.
     pub interfaces: InterfaceSet,
 }
 
@@ -57,7 +57,7 @@ pub struct Sequence {
     pub door: DoorId,
     /// Whether it opens or closes.
     pub purpose: Purpose,
-    /// The knocks, in order, 1 to [`STEPS_MAX`].
+    /// The knocks, in order, 1 to [`STEPS_MAX`]; none follows itself.
     pub steps: Vec<Step, STEPS_MAX>,
     /// Longest time from the first knock to the last.
     pub within: Duration,
@@ -112,12 +112,16 @@ pub enum RuleError {
     BadPorts(DoorId),
     /// `open_for` is not a whole number of seconds or outside [`OPEN_FOR_MIN`]..=[`OPEN_FOR_MAX`].
     BadOpenFor(DoorId),
+    /// A door takes knocks on no interface: nothing could ever open it.
+    NoInterface(DoorId),
     /// A sequence belongs to no door.
     NoSuchDoor(SequenceId),
     /// A sequence has no knock or more than [`STEPS_MAX`].
     BadLength(SequenceId),
     /// A TCP or UDP knock on port 0.
     BadStep(SequenceId),
+    /// A knock follows itself: one packet that is delivered twice, or sent again, would count as both.
+    RepeatedStep(SequenceId),
     /// `within` is outside [`WITHIN_MIN`]..=[`WITHIN_MAX`].
     BadWithin(SequenceId),
     /// The reordering window is over [`REORDER_MAX`] or not below `within`.
@@ -276,6 +280,9 @@ impl RuleSetBuilder {
         if !whole || door.open_for < OPEN_FOR_MIN || door.open_for > OPEN_FOR_MAX {
             return Err(RuleError::BadOpenFor(id));
         }
+        if door.interfaces.is_empty() {
+            return Err(RuleError::NoInterface(id));
+        }
         sort_ports(&mut door.ports);
         for &port in &door.ports {
             if let Err(position) = self.rules.ports.binary_search(&port) {
@@ -375,6 +382,9 @@ fn check_sequence(id: SequenceId, sequence: &Sequence) -> Result<(), RuleError> 
     }
     if steps.iter().any(|step| step.value == 0 && step.protocol != Protocol::Icmp) {
         return Err(RuleError::BadStep(id));
+    }
+    if steps.iter().zip(steps.iter().skip(1)).any(|(step, next)| step == next) {
+        return Err(RuleError::RepeatedStep(id));
     }
     if *within < WITHIN_MIN || *within > WITHIN_MAX {
         return Err(RuleError::BadWithin(id));
@@ -512,11 +522,15 @@ mod tests {
         let mut never = door("never", &[ServicePort::tcp(23)]);
         never.open_for = Duration::from_millis(1500);
         assert_eq!(builder.door(never), Err(RuleError::BadOpenFor(DoorId(1))));
+        let nowhere = Door { interfaces: InterfaceSet(0), ..door("nowhere", &[ServicePort::tcp(23)]) };
+        assert_eq!(builder.door(nowhere), Err(RuleError::NoInterface(DoorId(1))));
 
         let id = SequenceId(0);
         assert_eq!(builder.sequence(sequence(DoorId(9), &[Step::tcp(1)])), Err(RuleError::NoSuchDoor(id)));
         assert_eq!(builder.sequence(sequence(ssh, &[])), Err(RuleError::BadLength(id)));
         assert_eq!(builder.sequence(sequence(ssh, &[Step::udp(0)])), Err(RuleError::BadStep(id)));
+        let stutter = sequence(ssh, &[Step::tcp(1), Step::udp(2), Step::udp(2)]);
+        assert_eq!(builder.sequence(stutter), Err(RuleError::RepeatedStep(id)));
         let mut twice = sequence(ssh, &[Step::tcp(1), Step::tcp(2), Step::tcp(1)]);
         twice.reorder = Duration::from_millis(100);
         assert_eq!(builder.sequence(twice), Err(RuleError::ReorderNeedsDistinctSteps(id)));

@@ -90,11 +90,19 @@ pub(super) fn event_fields(event: &Event, identity: &Identity, take: &mut Take<'
             plain("reason", &"rate-limited")?;
             plain("records", records)
         }
-        Event::FirewallFailed { door, source, error } => {
+        Event::FirewallFailed { grant, door, source, task, revoked, held_for, error } => {
+            plain("grant", &Number(*grant))?;
             plain("door", door)?;
             plain("src", source)?;
+            plain("task", &task.name())?;
+            if let Some(revoked) = revoked {
+                plain("revoked", &revoked.reason())?;
+            }
             plain("reason", &error.reason())?;
-            if let FirewallError::Other(errno) = error { plain("errno", errno) } else { Ok(()) }
+            if let FirewallError::Other(errno) = error {
+                plain("errno", errno)?;
+            }
+            take(Field { name: "held_for", value: &held_for.secs_ceil(), unit: "s" })
         }
         Event::Boot { doors } | Event::ConfigApplied { doors } => plain("doors", doors),
         Event::ConfigRejected | Event::StoreFailed | Event::FactoryProfile => Ok(()),

@@ -12,7 +12,9 @@ use std::path::PathBuf;
 
 use heapless::Vec as Bounded;
 use log::Log;
-use postern_core::audit::{ConfigChange, ConsoleAct, DenyReason, Event, Proof, Record, RevokeReason};
+use postern_core::audit::{
+    ConfigChange, ConsoleAct, DenyReason, Event, FirewallTask, Proof, Record, RevokeReason,
+};
 use postern_core::grant::GrantId;
 use postern_core::knock::{InterfaceIndex, ServicePort};
 use postern_core::limits::PORTS_PER_DOOR_MAX;
@@ -62,7 +64,10 @@ fn golden() -> Vec<(Event, u8, &'static str, &'static str)> {
         (authpriv + 2, authpriv + 3, authpriv + 4, authpriv + 5, authpriv + 6);
     let revoke =
         Event::Revoke { grant: grant_id, door: ssh.clone(), source, reason: RevokeReason::CloseSequence };
-    let failed = |error| Event::FirewallFailed { door: name("ssh"), source, error };
+    let failed = |task, revoked, error| {
+        let (door, held_for) = (name("ssh"), Duration::from_millis(24_100));
+        Event::FirewallFailed { grant: grant_id, door, source, task, revoked, held_for, error }
+    };
     vec![
         (
             grant(),
@@ -89,16 +94,16 @@ fn golden() -> Vec<(Event, u8, &'static str, &'static str)> {
             "DENY-POLICY door=ssh src=192.0.2.1 reason=guard-port-touched",
         ),
         (
-            failed(FirewallError::Missing),
+            failed(FirewallTask::Close, Some(RevokeReason::Operator), FirewallError::Missing),
             critical,
-            r#" door="ssh" src="192.0.2.1" reason="set-missing""#,
-            "FW-FAIL door=ssh src=192.0.2.1 reason=set-missing",
+            r#" grant="3" door="ssh" src="192.0.2.1" task="close" revoked="operator" reason="set-missing" held_for_s="25""#,
+            "FW-FAIL grant=3 door=ssh src=192.0.2.1 task=close revoked=operator reason=set-missing held_for=25s",
         ),
         (
-            failed(FirewallError::Other(95)),
+            failed(FirewallTask::Open, None, FirewallError::Other(95)),
             critical,
-            r#" door="ssh" src="192.0.2.1" reason="error" errno="95""#,
-            "FW-FAIL door=ssh src=192.0.2.1 reason=error errno=95",
+            r#" grant="3" door="ssh" src="192.0.2.1" task="open" reason="error" errno="95" held_for_s="25""#,
+            "FW-FAIL grant=3 door=ssh src=192.0.2.1 task=open reason=error errno=95 held_for=25s",
         ),
         (Event::Boot { doors: 2 }, notice, r#" doors="2""#, "BOOT doors=2"),
         (Event::ConfigApplied { doors: 3 }, notice, r#" doors="3""#, "CFG-APPLY doors=3"),

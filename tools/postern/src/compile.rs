@@ -70,6 +70,7 @@ impl CompileError {
             CompileError::Secret { .. } => "secret",
             CompileError::NoSuchInterface { .. } => "interface",
             CompileError::Rules(RuleError::DuplicateName(_)) => "name",
+            CompileError::Rules(RuleError::RepeatedStep(_)) => "repeated-knock",
             CompileError::Rules(_) => "compile",
         }
     }
@@ -101,6 +102,7 @@ impl CompileError {
                 sequence(*id).map(|(_, reorder)| reorder)
             }
             CompileError::Rules(RuleError::BadFlags(id)) => sequence(*id).map(|(own, _)| own),
+            CompileError::Rules(RuleError::RepeatedStep(id)) => repeated_knock(site, *id),
             CompileError::TooManySequences | CompileError::Rules(_) => None,
         }
     }
@@ -120,6 +122,7 @@ impl CompileError {
             }
             CompileError::Rules(error) => match error {
                 RuleError::DuplicateName(_) => "give each door a name of its own: logs tell doors by it",
+                RuleError::RepeatedStep(_) => "use another knock for one of the two",
                 RuleError::BadReorder(_) => "write `reorder = \"150ms\"`",
                 RuleError::ReorderNeedsDistinctSteps(_) => "use other knocks, or do without `reorder`",
                 RuleError::TooManyPorts => "protect fewer ports",
@@ -129,6 +132,14 @@ impl CompileError {
             },
         }
     }
+}
+
+/// Where the second of two equal knocks in a row stands.
+fn repeated_knock(site: &SiteFile, id: SequenceId) -> Option<usize> {
+    let mut sequences = site.doors.iter().flat_map(|door| [&door.sequence, &door.close_sequence]).flatten();
+    let steps = &sequences.nth(usize::from(id.0))?.steps;
+    let (_, second) = steps.iter().zip(steps.iter().skip(1)).find(|(step, next)| step.value == next.value)?;
+    Some(second.offset)
 }
 
 /// The site as it is stored, proved to be one the engine accepts. What this version does not honour
@@ -220,6 +231,9 @@ fn rule_words(error: RuleError) -> String {
         RuleError::TooManyPorts => "more protected ports than the firewall adapter takes".into(),
         RuleError::TooManyFlagConditions => "more different `tcp_flags` than the kernel filter takes".into(),
         RuleError::DuplicateName(door) => format!("door {} has the name of an earlier door", door.0 + 1),
+        RuleError::RepeatedStep(_) => {
+            "a knock follows itself: one packet that is sent again, or delivered twice, counts as both".into()
+        }
         RuleError::BadReorder(_) => "`reorder` must be shorter than `within`".into(),
         RuleError::ReorderNeedsDistinctSteps(_) => {
             "a sequence with `reorder` needs distinct knocks, eight at most".into()

@@ -4,6 +4,7 @@ use std::boxed::Box;
 use std::vec::Vec as List;
 
 use super::*;
+use crate::audit::FirewallTask;
 use crate::knock::{FlagCondition, InterfaceIndex, InterfaceSet, ServicePort, Step};
 use crate::limits::{FIREWALL_TRIES_MAX, GRANTS_MAX, GRANTS_RESERVED};
 use crate::port::LinkType;
@@ -11,6 +12,7 @@ use crate::rule::{Door, Name, RuleSetBuilder, Sequence};
 use crate::time::Duration;
 
 const SSH: DoorId = DoorId(0);
+const WEB: DoorId = DoorId(1);
 
 /// Doors `ssh` (tcp/22, 30 s, knock 7, close 8), `web` (tcp/443 and tcp/22, 60 s, knock 9).
 fn rules(with_web: bool) -> RuleSet {
@@ -95,6 +97,12 @@ impl World {
             self.carry_out(effects);
         }
         self.now = end;
+    }
+
+    fn revoke(&mut self, door: DoorId) {
+        let effects = self.engine.handle(Input::Revoke { door, source: None }, self.now);
+        self.carry_out(effects);
+        self.pass(0);
     }
 
     fn told(&mut self) -> List<std::string::String> {
@@ -258,6 +266,63 @@ fn a_revocation_while_the_firewall_is_asked_loses_no_record() {
     world.pass(0);
     assert_eq!(world.told(), ["close 22"]);
     assert_eq!(world.audit(), ["GRANT", "REVOKE"]);
+}
+
+#[test]
+fn a_revoked_door_leaves_no_longer_kernel_timer_on_a_shared_port() {
+    let mut world = World::new();
+    world.knock(1, 9);
+    world.knock(1, 7);
+    assert_eq!(world.told(), ["open 22:60 443:60", "open 22:60"]);
+    world.pass(5000);
+    world.audit();
+    world.revoke(WEB);
+    assert_eq!(world.told(), ["close 443", "open 22:25"]);
+    assert_eq!(world.audit(), ["REVOKE"], "nobody was let in anew");
+    world.pass(25_000);
+    assert_eq!(world.told(), ["close 22"]);
+    assert_eq!(world.audit(), ["EXPIRE"]);
+    assert_eq!(world.engine.grants().count(), 0);
+}
+
+#[test]
+fn a_shorter_time_that_the_firewall_refuses_is_asked_for_again() {
+    let mut world = World::new();
+    world.knock(1, 9);
+    world.knock(1, 7);
+    world.told();
+    world.audit();
+    world.answer = Err(FirewallError::Busy);
+    world.revoke(WEB);
+    world.pass(100);
+    world.answer = Ok(());
+    world.pass(400);
+    let told = world.told();
+    assert_eq!(told.iter().filter(|word| *word == "open 22:30").count(), 3, "{told:?}");
+    assert_eq!(world.audit(), ["REVOKE"]);
+    // Asking again is an extension as ever.
+    world.knock(1, 7);
+    assert_eq!(world.told(), ["open 22:30"]);
+    assert_eq!(world.audit(), ["GRANT"]);
+}
+
+#[test]
+fn a_revocation_that_the_firewall_refuses_says_so() {
+    let mut world = World::new();
+    world.knock(1, 7);
+    world.audit();
+    world.pass(10_000);
+    world.answer = Err(FirewallError::Missing);
+    world.knock(1, 8);
+    world.pass(5000);
+    let record = world.engine.next_record(world.now).map(|record| record.event.clone());
+    let Some(Event::FirewallFailed { grant, task, error, revoked, held_for, .. }) = record else {
+        panic!("{record:?}");
+    };
+    assert_eq!((grant.raw(), task, error), (1, FirewallTask::Close, FirewallError::Missing));
+    assert_eq!(revoked, Some(RevokeReason::CloseSequence));
+    assert_eq!(held_for.secs_ceil(), 20, "until then at most the kernel holds it open");
+    assert_eq!(world.audit(), ["FW-FAIL"]);
 }
 
 #[test]

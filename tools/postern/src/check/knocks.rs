@@ -40,24 +40,15 @@ fn monotone(linter: &mut Linter<'_>, door: &DoorFile, sequence: &SequenceFile) {
     }
 }
 
+/// A knock that follows itself is refused when the site is compiled.
 fn repeated(linter: &mut Linter<'_>, door: &DoorFile, sequence: &SequenceFile) {
     for (index, step) in sequence.steps.iter().enumerate() {
         let before = sequence.steps.get(..index).unwrap_or_default();
-        if before.last().is_some_and(|last| last.value == step.value) {
-            let message =
-                format!("{} follows itself: a retransmission counts as the second knock", step.value);
-            let suggestion = "use another knock";
-            linter.about(door, step.offset, Severity::Error, "repeated-knock", message, suggestion);
-        } else if before.iter().any(|other| other.value == step.value) {
+        let follows_itself = before.last().is_some_and(|last| last.value == step.value);
+        if !follows_itself && before.iter().any(|other| other.value == step.value) {
             let message = format!("{} stands twice: that is one knock less to guess", step.value);
-            linter.about(
-                door,
-                step.offset,
-                Severity::Warning,
-                "repeated-knock",
-                message,
-                "use another knock",
-            );
+            let (severity, suggestion) = (Severity::Warning, "use another knock");
+            linter.about(door, step.offset, severity, "repeated-knock", message, suggestion);
         }
     }
 }

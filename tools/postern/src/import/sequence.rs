@@ -65,6 +65,14 @@ pub(super) fn steps(sequence: Text<'_>, findings: &mut Vec<Finding>) -> Result<V
         );
         errors.push(refusal(sequence.place, "sequence-too-long", message, suggestion));
     }
+    if let Some(pair) = steps.windows(2).find(|pair| pair[0] == pair[1]).filter(|_| errors.is_empty()) {
+        let message = format!(
+            "{} follows itself: one packet that is sent again, or delivered twice, counts as both, in knockd too",
+            pair[0]
+        );
+        let suggestion = "Use another knock for one of the two, for server and clients.";
+        errors.push(refusal(sequence.place, "knock-follows-itself", message, suggestion));
+    }
     let worst = errors.iter().position(|error| error.message.ends_with(KNOCKD_ENDS)).unwrap_or(0);
     if worst < errors.len() { Err(errors.swap_remove(worst)) } else { Ok(steps) }
 }
@@ -244,7 +252,9 @@ mod tests {
         assert_eq!(read("-1"), Err((1, "bad-port")));
         assert_eq!(read("7000:icmp"), Err((1, "bad-protocol")));
         assert_eq!(read("7000:"), Err((1, "bad-protocol")));
-        let sixteen = ["9"; 16].join(",");
+        assert_eq!(read("7000,8000:udp,8000:udp"), Err((1, "knock-follows-itself")));
+        assert_eq!(read("7000,8000,8000:udp,7000").map(|steps| steps.len()), Ok(4));
+        let sixteen = ["9,8"; 8].join(",");
         assert_eq!(read(&sixteen).map(|steps| steps.len()), Ok(16));
         assert_eq!(read(&format!("{sixteen},9")), Err((1, "sequence-too-long")));
     }
