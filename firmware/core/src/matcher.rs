@@ -25,8 +25,8 @@
 //! First knocks cost an attacker nothing, so they live in a [`RecentSet`], which forgets nobody
 //! and whose price under flood is that a stranger may skip the first step. Taints live in another,
 //! where the price is that a client may be held for a scanner. Only who has shown the second
-//! knock gets an entry in the bounded table of attempts, where further progress never gives way to
-//! less. All keys are hashes with boot randomness. One unit takes about 32 KiB.
+//! knock gets an entry in the bounded table of attempts, which is shared fairly among the sequences;
+//! among attempts at one sequence further progress never gives way to less. All keys are hashes with boot randomness. One unit takes about 32 KiB.
 
 use core::net::IpAddr;
 
@@ -41,7 +41,7 @@ use crate::time::{Duration, Instant};
 
 mod attempt;
 
-use attempt::{AttemptTable, Stamp};
+use attempt::{AttemptTable, Claim, Stamp};
 
 /// Buckets of eight in the exact part of the first-knock set, per unit: 4 KiB.
 const FIRST_BUCKETS: usize = 32;
@@ -77,7 +77,8 @@ pub enum Progress {
     Repeated,
     /// The knock before it is missing or too old.
     OutOfTurn,
-    /// No room: every entry it could take belongs to somebody further on.
+    /// No room: every entry it could take belongs to somebody further on, or to another sequence's
+    /// share.
     TableFull,
     /// The sequence does not count this packet: TCP flags, target address or interface differ.
     NotMeant,
@@ -103,7 +104,7 @@ pub struct MatcherCounters {
     pub first_inexact: u64,
     /// Completions refused by a taint only the filter knew.
     pub taint_inexact: u64,
-    /// Attempts that gave way to an attempt as far or further on.
+    /// Attempts in progress that gave way to another.
     pub attempts_evicted: u64,
     /// Knocks that found no room.
     pub attempts_refused: u64,
@@ -184,7 +185,7 @@ impl<const UNITS: usize> Matcher<UNITS> {
 
     fn advance(&mut self, sequence: &Sequence, place: Place, source: IpAddr, now: Instant) -> Progress {
         let key = self.key.source(source, u64::from(place.sequence.0));
-        let mut walk = Walk { sequence, key, now, done: place.step, start: None };
+        let mut walk = Walk { sequence, id: place.sequence, key, now, done: place.step, start: None };
         if place.step == 0 {
             self.counters.first_overflows += u64::from(self.first.record(key, now));
             walk.start = Some(Stamp::new(now));
@@ -225,7 +226,7 @@ impl<const UNITS: usize> Matcher<UNITS> {
         if walk.done == 1 {
             return Progress::Advanced(1);
         }
-        match self.attempts.entry(walk.key, walk.done, self.window, walk.now) {
+        match self.attempts.entry(walk.claim(walk.done), self.window, walk.now) {
             Some((attempt, evicted)) => {
                 self.counters.attempts_evicted += u64::from(evicted);
                 attempt.set_start(walk.done, start, walk.now);
@@ -247,7 +248,7 @@ impl<const UNITS: usize> Matcher<UNITS> {
             return Progress::Tainted;
         }
         // Without room for it a repeated last knock would merely extend the grant.
-        if let Some((attempt, evicted)) = self.attempts.entry(walk.key, walk.done, self.window, walk.now) {
+        if let Some((attempt, evicted)) = self.attempts.entry(walk.claim(0), self.window, walk.now) {
             self.counters.attempts_evicted += u64::from(evicted);
             attempt.set_used(start, walk.now);
         }
@@ -265,7 +266,7 @@ impl<const UNITS: usize> Matcher<UNITS> {
     /// Keeps the arrival of a knock other than the first, for predecessors still to come.
     fn note_arrival(&mut self, walk: &Walk<'_>) {
         // An arrival without progress counts as the least progress there is.
-        match self.attempts.entry(walk.key, 1, self.window, walk.now) {
+        match self.attempts.entry(walk.claim(1), self.window, walk.now) {
             Some((attempt, evicted)) => {
                 self.counters.attempts_evicted += u64::from(evicted);
                 attempt.set_arrival(walk.done, walk.now);
@@ -301,12 +302,20 @@ impl<const UNITS: usize> Matcher<UNITS> {
 /// One knock on its way through one sequence.
 struct Walk<'a> {
     sequence: &'a Sequence,
+    id: SequenceId,
     /// Hash of source and sequence.
     key: u64,
     now: Instant,
     /// Knocks shown so far, this one included once it is found in turn.
     done: u8,
     start: Option<Stamp>,
+}
+
+impl Walk<'_> {
+    /// A claim to a place in the table for somebody who has shown `done` knocks.
+    fn claim(&self, done: u8) -> Claim {
+        Claim { key: self.key, sequence: self.id, done }
+    }
 }
 
 fn is_meant(rules: &RuleSet, sequence: &Sequence, knock: &Knock) -> bool {

@@ -19,6 +19,8 @@ use crate::random::Random;
 
 /// The sequence of the flooded door: within ten seconds, sent with 200 ms between knocks.
 const STEPS: [Step; 4] = [Step::tcp(7351), Step::udp(24_011), Step::tcp(5222), Step::tcp(1490)];
+/// The sequence of another door, which a crowd knows.
+const KNOWN: [Step; 4] = [Step::tcp(9351), Step::udp(26_011), Step::tcp(6222), Step::tcp(2490)];
 const PAUSE_MILLIS: u64 = 200;
 /// How long the flood runs before the first honest client, and how long clients keep coming.
 const LEAD_MILLIS: u64 = 2000;
@@ -33,6 +35,9 @@ pub enum Kind {
     FirstKnocks,
     /// A guard port.
     GuardTouches,
+    /// Another door's sequence but for its last knock: each forged address takes a place of those who
+    /// are far on.
+    KnownSequence,
 }
 
 /// One cell of the table.
@@ -58,15 +63,21 @@ pub fn flood<const UNITS: usize>(kind: Kind, rate_pps: u64, clients: u64, seed: 
     let mut cell = Cell { clients, strangers: clients, ..Cell::default() };
     let mut sends = schedule(clients);
     let end = LEAD_MILLIS + CLIENTS_MILLIS + PAUSE_MILLIS * 5;
-    let flooded = if kind == Kind::FirstKnocks { STEPS[0] } else { Step::tcp(7352) };
     sends.sort();
     let mut next = sends.into_iter().peekable();
+    let mut crowd = IpAddr::from([0; 4]);
     for millis in 0..end {
         let from = millis * rate_pps / 1000;
-        for _ in from..(millis + 1) * rate_pps / 1000 {
-            // Addresses of the whole world but the clients' own network.
-            let source = IpAddr::from((((random.bits() as u32) | 0x8000_0000) & 0xdfff_ffff).to_be_bytes());
-            scene.send(source, flooded, millis);
+        for packet in from..(millis + 1) * rate_pps / 1000 {
+            match kind {
+                Kind::FirstKnocks => scene.send(stranger(&mut random), STEPS[0], millis),
+                Kind::GuardTouches => scene.send(stranger(&mut random), Step::tcp(7352), millis),
+                Kind::KnownSequence => {
+                    let place = (packet % 3) as usize;
+                    crowd = if place == 0 { stranger(&mut random) } else { crowd };
+                    scene.send(crowd, KNOWN[place], millis);
+                }
+            }
         }
         while let Some((_, source, step)) = next.next_if(|(at, _, _)| *at == millis) {
             let before = scene.opened;
@@ -77,6 +88,11 @@ pub fn flood<const UNITS: usize>(kind: Kind, rate_pps: u64, clients: u64, seed: 
         }
     }
     cell
+}
+
+/// An address of the whole world but the clients' own networks.
+fn stranger(random: &mut Random) -> IpAddr {
+    IpAddr::from((((random.bits() as u32) | 0x8000_0000) & 0xdfff_ffff).to_be_bytes())
 }
 
 /// Who sends what when: clients from 10.0.0.0/8, strangers from 11.0.0.0/8.
@@ -113,23 +129,24 @@ impl<const UNITS: usize> Scene<UNITS> {
 
 fn rules() -> RuleSet {
     let mut builder = RuleSetBuilder::new();
-    let door = Door {
-        name: Name::try_from("ssh").expect("short"),
-        ports: heapless::Vec::from_slice(&[ServicePort::tcp(22)]).expect("one"),
-        open_for: Duration::from_secs(1),
-        target: None,
-        interfaces: InterfaceSet::ALL,
-    };
-    let door = builder.door(door).expect("good");
-    let sequence = Sequence {
-        door,
-        purpose: Purpose::Open,
-        steps: heapless::Vec::from_slice(&STEPS).expect("four"),
-        within: Duration::from_secs(10),
-        reorder: Duration::ZERO,
-        flags: FlagCondition::OPENING_SYN,
-    };
-    builder.sequence(sequence).expect("good");
+    for (name, port, steps) in [("ssh", 22, STEPS), ("known", 443, KNOWN)] {
+        let door = Door {
+            name: Name::try_from(name).expect("short"),
+            ports: heapless::Vec::from_slice(&[ServicePort::tcp(port)]).expect("one"),
+            open_for: Duration::from_secs(1),
+            target: None,
+            interfaces: InterfaceSet::ALL,
+        };
+        let sequence = Sequence {
+            door: builder.door(door).expect("good"),
+            purpose: Purpose::Open,
+            steps: heapless::Vec::from_slice(&steps).expect("four"),
+            within: Duration::from_secs(10),
+            reorder: Duration::ZERO,
+            flags: FlagCondition::OPENING_SYN,
+        };
+        builder.sequence(sequence).expect("good");
+    }
     builder.guard(GuardRange { protocol: Protocol::Tcp, first: 7352, last: 7400 }).expect("good");
     builder.build().expect("good")
 }
@@ -174,6 +191,7 @@ pub fn table(rates: &[u64], units: &[usize], clients: u64) -> String {
     for (kind, title) in [
         (Kind::FirstKnocks, "Spoofed first knocks: honest success (strangers who may skip the first knock)"),
         (Kind::GuardTouches, "Spoofed guard touches: honest success"),
+        (Kind::KnownSequence, "Another door's sequence, known, sent but for its last knock: honest success"),
     ] {
         let _ = write!(out, "## {title}\n\n| tables |");
         for rate in rates {

@@ -69,6 +69,13 @@ fn the_product_tables_hold_at_a_hundred_thousand_first_knocks_a_second() {
     assert!(cell.succeeded * 1000 >= cell.clients * 999, "{cell:?}");
 }
 
+/// Whoever knows one door's sequence keeps nobody out of another door.
+#[test]
+fn a_crowd_that_knows_one_sequence_keeps_nobody_out_of_another() {
+    let cell = floods::<{ postern_core::limits::TABLE_UNITS }>(Kind::KnownSequence, 100_000, 500);
+    assert_eq!(cell.succeeded, cell.clients, "{cell:?}");
+}
+
 /// The published table, without its most expensive columns, is what the code does.
 #[test]
 fn the_flood_table_is_as_published() {

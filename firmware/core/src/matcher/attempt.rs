@@ -1,6 +1,13 @@
 //! The bounded table of attempts that have shown at least two knocks.
+//!
+//! A full bucket is shared fairly among the sequences: who has two places less than the sequence with
+//! most takes one of those, however far on it is. So whoever knows one door's sequence, and sends it
+//! from any number of forged addresses, crowds the clients of that door only; to keep those of another
+//! out he must know as many sequences as a bucket has places. Among attempts at one sequence the one
+//! further on keeps its place. An attempt that has completed is of no more use and gives way first.
 
 use crate::limits::{REORDER_STEPS_MAX, STEPS_MAX};
+use crate::rule::SequenceId;
 use crate::time::{Duration, Instant};
 
 /// Ways of one bucket.
@@ -49,11 +56,20 @@ pub(super) struct Attempt {
     used: Stamp,
     /// Last change: the attempt is worthless one window later.
     touched: Stamp,
-    /// Most knocks shown in a row.
+    /// Which sequence it is at.
+    sequence: SequenceId,
+    /// Most knocks shown in a row since the last completion; 0 when there were none.
     progress: u8,
 }
 
-const FREE: Attempt = Attempt { key: 0, stamps: [NONE; STAMPS], used: NONE, touched: NONE, progress: 0 };
+const FREE: Attempt = Attempt {
+    key: 0,
+    stamps: [NONE; STAMPS],
+    used: NONE,
+    touched: NONE,
+    sequence: SequenceId(0),
+    progress: 0,
+};
 
 impl Attempt {
     /// Latest start of the prefix of `done` knocks, 2 or more.
@@ -86,9 +102,11 @@ impl Attempt {
         self.used.known()
     }
 
+    /// It completed: what is kept tells repetitions, and gives way to anybody.
     pub(super) fn set_used(&mut self, start: Stamp, now: Instant) {
         self.used = start;
-        self.touch(self.progress, now);
+        self.progress = 0;
+        self.touch(0, now);
     }
 
     fn touch(&mut self, done: u8, now: Instant) {
@@ -137,39 +155,64 @@ impl<const UNITS: usize> AttemptTable<UNITS> {
         bucket.iter().find(|attempt| attempt.key == key.max(1))
     }
 
-    /// The entry of `key`, made if need be for somebody who has shown `done` knocks. Takes a free
-    /// or worthless place, else that of the least progress and, among those, the oldest change, if
-    /// it is not further on. Says whether somebody had to give way.
+    /// The entry of whom `claim` is about, made if need be and if somebody can give way. Says whether
+    /// an attempt that was in progress had to.
     pub(super) fn entry(
         &mut self,
-        key: u64,
-        done: u8,
+        claim: Claim,
         window: Duration,
         now: Instant,
     ) -> Option<(&mut Attempt, bool)> {
-        let key = key.max(1);
+        let key = claim.key.max(1);
         let buckets = self.buckets.as_flattened_mut();
-        let index = bucket_index(key, buckets.len());
+        let index = bucket_index(claim.key, buckets.len());
         let bucket = buckets.get_mut(index)?;
-        let rank = |attempt: &Attempt| {
-            if attempt.key == key {
-                return (0, 0, 0);
-            }
-            if attempt.is_worthless(window, now) {
-                return (1, 0, 0);
-            }
-            (2, attempt.progress, u64::MAX - attempt.touched.age(now).millis())
+        let own = bucket.iter().position(|attempt| attempt.key == key);
+        let free = || bucket.iter().position(|attempt| attempt.is_worthless(window, now));
+        let (place, is_taken) = match own.or_else(free) {
+            Some(place) => (place, false),
+            None => (gives_way(bucket, claim, now)?, true),
         };
-        let place = bucket.iter_mut().min_by_key(|attempt| rank(attempt))?;
-        let (kind, progress, _) = rank(place);
-        if kind == 2 && progress > done {
-            return None;
+        let attempt = bucket.get_mut(place)?;
+        let evicted = is_taken && attempt.progress > 0;
+        if is_taken || attempt.is_worthless(window, now) {
+            *attempt = Attempt { key, sequence: claim.sequence, ..FREE };
         }
-        if kind != 0 || place.is_worthless(window, now) {
-            *place = Attempt { key, ..FREE };
-        }
-        Some((place, kind == 2))
+        Some((attempt, evicted))
     }
+}
+
+/// Who wants a place, and for what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    /// Keyed hash of source and sequence.
+    pub(super) key: u64,
+    /// The sequence.
+    pub(super) sequence: SequenceId,
+    /// Knocks shown, this one included; 0 for one that completes.
+    pub(super) done: u8,
+}
+
+/// Which place of a full bucket is taken for `claim`, if any.
+fn gives_way(bucket: &[Attempt; WAYS], claim: Claim, now: Instant) -> Option<usize> {
+    let places = |sequence| bucket.iter().filter(|attempt| attempt.sequence == sequence).count();
+    let mine = places(claim.sequence);
+    let most = bucket.iter().map(|attempt| places(attempt.sequence)).max()?;
+    let may_be_taken = |attempt: &Attempt| {
+        if attempt.progress == 0 {
+            true
+        } else if claim.done == 0 {
+            false
+        } else if most > mine + 1 {
+            places(attempt.sequence) == most
+        } else {
+            attempt.progress <= claim.done && (mine == 0 || attempt.sequence == claim.sequence)
+        }
+    };
+    // Those that completed first, then those least far on, and of these the oldest.
+    let order = |attempt: &Attempt| (attempt.progress, u64::MAX - attempt.touched.age(now).millis());
+    let candidates = bucket.iter().enumerate().filter(|(_, attempt)| may_be_taken(attempt));
+    candidates.min_by_key(|(_, attempt)| order(attempt)).map(|(place, _)| place)
 }
 
 fn bucket_index(key: u64, count: usize) -> usize {

@@ -129,7 +129,7 @@ fn a_knock_may_stand_twice_in_a_sequence() {
     assert_eq!(completions(twice.clone(), &[(0, A, 7), (1, A, 9), (2, A, 7)]), [2]);
     assert_eq!(completions(twice.clone(), &[(0, A, 7), (1, A, 7)]), []);
     // One packet never counts for two steps.
-    assert_eq!(completions(sequence(&ports(&[7, 7]), 0), &[(0, A, 7), (1, A, 7)]), [1]);
+    assert_eq!(completions(sequence(&ports(&[7, 9, 7, 9]), 0), &[(0, A, 7), (1, A, 9)]), []);
 }
 
 #[test]
@@ -189,6 +189,70 @@ fn who_is_further_on_keeps_the_place() {
     assert!(matcher.counters().attempts_evicted > 0);
     let outcome = matcher.step(&rules, &knock(A, Step::tcp(4)), Instant::from_millis(1200));
     assert_eq!(outcome.progress[0].1, Progress::Completed);
+}
+
+/// Plays `ports` for each of `sources` of a network, whose first octet is `network`, in turn; returns
+/// how many completed.
+fn crowd(
+    matcher: &mut Matcher<1>,
+    rules: &RuleSet,
+    network: u8,
+    sources: u16,
+    ports: &[u16],
+    at: u64,
+) -> usize {
+    let mut inside = 0;
+    for number in 0..sources {
+        let [high, low] = number.to_be_bytes();
+        let source = IpAddr::from([network, 51, high, low]);
+        for &port in ports {
+            let knock = Knock { source, ..knock(0, Step::tcp(port)) };
+            let outcome = matcher.step(rules, &knock, Instant::from_millis(at));
+            inside += outcome.progress.iter().filter(|(_, done)| *done == Progress::Completed).count();
+        }
+    }
+    inside
+}
+
+#[test]
+fn one_known_sequence_keeps_nobody_out_of_another() {
+    let known = sequence(&ports(&[7, 9, 8, 10]), 0);
+    let other = sequence(&ports(&[27, 29, 28, 30]), 0);
+    let (rules, mut matcher) = (rules(&[known, other]), matcher());
+    crowd(&mut matcher, &rules, 198, 4000, &[7, 9, 8], 1000);
+    for client in 0..100 {
+        let source = IpAddr::from([192, 0, 2, client]);
+        for (at, port) in [(2000, 27), (2200, 29), (2400, 28), (2600, 30)] {
+            // The crowd goes on between any two knocks.
+            crowd(&mut matcher, &rules, 199, 400, &[7, 9, 8], at);
+            let knock = Knock { source, ..knock(0, Step::tcp(port)) };
+            let outcome = matcher.step(&rules, &knock, Instant::from_millis(at));
+            let is_last = port == 30;
+            assert_eq!(outcome.progress[0].1 == Progress::Completed, is_last, "client {client} at {port}");
+        }
+    }
+}
+
+#[test]
+fn seven_known_sequences_keep_nobody_out_of_an_eighth() {
+    let known = |number: u16| [100 * number + 7, 100 * number + 9, 100 * number + 8, 100 * number + 10];
+    let sequences: Vec<_> = (10..18).map(|number| sequence(&ports(&known(number)), 0)).collect();
+    let (rules, mut matcher) = (rules(&sequences), matcher());
+    for number in 10..17 {
+        crowd(&mut matcher, &rules, 198, 1000, &known(number)[..3], 1000);
+    }
+    assert_eq!(crowd(&mut matcher, &rules, 10, 50, &known(17), 2000), 50);
+}
+
+#[test]
+fn who_has_completed_needs_no_place() {
+    let (rules, mut matcher) = (rules(&[sequence(&ports(&[7, 9, 8, 10]), 0)]), matcher());
+    // Far more than there is room for, all within the sequence's time.
+    assert_eq!(crowd(&mut matcher, &rules, 198, 4000, &[7, 9, 8, 10], 1000), 4000);
+    assert_eq!(matcher.counters().attempts_evicted, 0);
+    // Beside them everybody further on than nothing finds room.
+    assert_eq!(crowd(&mut matcher, &rules, 10, 100, &[7, 9, 8, 10], 2000), 100);
+    assert_eq!(matcher.counters().attempts_refused, 0);
 }
 
 #[test]
