@@ -54,6 +54,19 @@ fn grant() -> Event {
     }
 }
 
+fn firewall_failed(task: FirewallTask, revoked: Option<RevokeReason>, error: FirewallError) -> Event {
+    let (grant, door, source) = (GrantId::from_raw(3), name("ssh"), IpAddr::from([192, 0, 2, 1]));
+    Event::FirewallFailed {
+        grant,
+        door,
+        source,
+        task,
+        revoked,
+        held_for: Duration::from_millis(24_100),
+        error,
+    }
+}
+
 /// Every event with its priority, its own fields as structured data and for people.
 fn golden() -> Vec<(Event, u8, &'static str, &'static str)> {
     let (ssh, source) = (name("ssh"), IpAddr::from([192, 0, 2, 1]));
@@ -64,10 +77,6 @@ fn golden() -> Vec<(Event, u8, &'static str, &'static str)> {
         (authpriv + 2, authpriv + 3, authpriv + 4, authpriv + 5, authpriv + 6);
     let revoke =
         Event::Revoke { grant: grant_id, door: ssh.clone(), source, reason: RevokeReason::CloseSequence };
-    let failed = |task, revoked, error| {
-        let (door, held_for) = (name("ssh"), Duration::from_millis(24_100));
-        Event::FirewallFailed { grant: grant_id, door, source, task, revoked, held_for, error }
-    };
     vec![
         (
             grant(),
@@ -94,13 +103,13 @@ fn golden() -> Vec<(Event, u8, &'static str, &'static str)> {
             "DENY-POLICY door=ssh src=192.0.2.1 reason=guard-port-touched",
         ),
         (
-            failed(FirewallTask::Close, Some(RevokeReason::Operator), FirewallError::Missing),
+            firewall_failed(FirewallTask::Close, Some(RevokeReason::Operator), FirewallError::Missing),
             critical,
             r#" grant="3" door="ssh" src="192.0.2.1" task="close" revoked="operator" reason="set-missing" held_for_s="25""#,
             "FW-FAIL grant=3 door=ssh src=192.0.2.1 task=close revoked=operator reason=set-missing held_for=25s",
         ),
         (
-            failed(FirewallTask::Open, None, FirewallError::Other(95)),
+            firewall_failed(FirewallTask::Open, None, FirewallError::Other(95)),
             critical,
             r#" grant="3" door="ssh" src="192.0.2.1" task="open" reason="error" errno="95" held_for_s="25""#,
             "FW-FAIL grant=3 door=ssh src=192.0.2.1 task=open reason=error errno=95 held_for=25s",
