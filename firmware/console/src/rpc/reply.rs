@@ -343,3 +343,107 @@ pub struct Checked {
     /// Whether it is what runs already.
     pub unchanged: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rpc::{FRAME_BYTES_MAX, encode_frame};
+    use heapless::String;
+
+    fn text<const N: usize>() -> String<N> {
+        (0..N).map(|_| 'w').collect()
+    }
+
+    fn full<T: Clone, const N: usize>(one: &T) -> Vec<T, N> {
+        (0..N).map(|_| one.clone()).collect()
+    }
+
+    const SOURCE: IpAddr = IpAddr::V6(core::net::Ipv6Addr::new(1, 2, 3, 4, 5, 6, 7, 8));
+
+    fn status() -> Status {
+        Status {
+            gateway: text(),
+            device: [0xff; 16],
+            uptime_millis: u64::MAX,
+            generation: u64::MAX,
+            digest: [0xff; 32],
+            origin: Origin::Factory,
+            trial: Some(Trial { generation: u64::MAX, secs_left: u32::MAX }),
+            floor: u32::MAX,
+            store: StoreHealth::SlotsRefused { slots: u8::MAX },
+            boots: u32::MAX,
+            unclean_boots: u32::MAX,
+            doors: u16::MAX,
+            grants: u16::MAX,
+            accounts: u8::MAX,
+            keys: u8::MAX,
+            interfaces: full(&InterfaceStatus { name: text(), live: true }),
+            frames: u64::MAX,
+            knocks: u64::MAX,
+            guard_touches: u64::MAX,
+            opened: u64::MAX,
+            dropped: u64::MAX,
+            log_newest: u64::MAX,
+        }
+    }
+
+    fn welcome() -> Welcome {
+        Welcome {
+            protocol: u16::MAX,
+            version: text(),
+            gateway: text(),
+            enrolled: true,
+            role: Some(Role::Admin),
+            banner: text(),
+            idle_lock_secs: u16::MAX,
+            has_owner: true,
+        }
+    }
+
+    #[test]
+    fn the_largest_replies_fit_into_a_frame() {
+        let door = DoorStatus {
+            name: text(),
+            ports: full(&StoredPort::Udp(u16::MAX)),
+            open_for_secs: u32::MAX,
+            knocks: u8::MAX,
+            keys: u8::MAX,
+            grants: u16::MAX,
+        };
+        let grant = GrantStatus { id: u64::MAX, door: text(), source: SOURCE, secs_left: u32::MAX };
+        let key =
+            KeyStatus { name: text(), fwknop: true, doors: u16::MAX, disabled: true, counter: u64::MAX };
+        let line = LogLine { id: u64::MAX, at_millis: u64::MAX, text: text() };
+        let knock = SeenKnock {
+            number: u64::MAX,
+            at_millis: u64::MAX,
+            source: SOURCE,
+            step: StoredStep::Icmp(u16::MAX),
+            door: Some(text()),
+            of: u8::MAX,
+            progress: Progress::Reached { knocks: u8::MAX },
+        };
+        let part = ConfigPart {
+            generation: u64::MAX,
+            schema: u16::MAX,
+            bytes: u32::MAX,
+            offset: u32::MAX,
+            part: full(&0),
+        };
+        let replies = [
+            Reply::Welcome(welcome()),
+            Reply::Status(status()),
+            Reply::Config(part),
+            Reply::Doors(full(&door)),
+            Reply::Grants(full(&grant)),
+            Reply::Keys(full(&key)),
+            Reply::Log(full(&line)),
+            Reply::Knocks(full(&knock)),
+        ];
+        for reply in replies {
+            let answer = Answer { number: u16::MAX, result: Ok(reply) };
+            let mut frame = [0; FRAME_BYTES_MAX];
+            assert!(encode_frame(&answer, &mut frame).is_ok(), "{answer:?}");
+        }
+    }
+}
