@@ -51,6 +51,19 @@ pub const CEILING_WRITES_AT_ONCE: u8 = 16;
 /// knock causes some 300 writes of a sector a day.
 pub const CEILING_WRITE_EVERY: Duration = Duration::from_secs(300);
 
+/// Knocks of the shortest rotating sequence. Three out of thousands of ports cannot be met by chance.
+pub const ROTATING_KNOCKS_MIN: u8 = 3;
+
+/// Knocks of the longest rotating sequence.
+pub const ROTATING_KNOCKS_MAX: u8 = 8;
+
+/// Rotating sequences of one door that are awaited at once. Each takes a place in the rule set.
+pub const ROTATING_AHEAD_MAX: u8 = 8;
+
+/// Candidates drawn for the knocks of one rotating sequence before it is given up: so many blocks of
+/// one HMAC bound the work when nearly every knock is excluded.
+pub const ROTATING_CANDIDATES_MAX: u32 = 256;
+
 /// Accounts that may configure one gateway.
 pub const ACCOUNTS_MAX: usize = 16;
 
@@ -179,6 +192,7 @@ pub const TABLE_BYTES_MAX: usize = 256 * 1024;
 const _: () = assert!(GRANTS_RESERVED < GRANTS_MAX);
 const _: () = assert!(GRANTS_PER_DOOR_ASSURED <= GRANTS_RESERVED);
 const _: () = assert!(REORDER_STEPS_MAX <= STEPS_MAX);
+const _: () = assert!(ROTATING_KNOCKS_MAX as usize <= STEPS_MAX);
 const _: () = assert!(AUDIT_RESERVED_FOR_GRANTS < AUDIT_RECORDS_MAX);
 const _: () = assert!(EFFECTS_MAX >= STEP_SHARED_MAX, "one knock may finish every sequence it is shared by");
 const _: () = assert!(14 + 8 + 8 + 40 + EXTENSION_BYTES_MAX + 20 <= FRAME_BYTES_MAX);

@@ -4,3 +4,4 @@ pub mod key;
 pub mod native;
 pub mod policy;
 pub mod replay;
+pub mod rotating;
