@@ -5,10 +5,18 @@
 
 pub mod engine;
 pub mod frame;
+pub mod spa;
+pub mod spa_sealed;
 pub mod store;
 
 /// A target with its name, which is also the name of its folder in the corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 3] = [("frame", frame::run), ("engine", engine::run), ("store", store::run)];
+pub const TARGETS: [Target; 5] = [
+    ("frame", frame::run),
+    ("engine", engine::run),
+    ("store", store::run),
+    ("spa", spa::run),
+    ("spa-sealed", spa_sealed::run),
+];

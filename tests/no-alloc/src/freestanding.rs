@@ -8,7 +8,12 @@
 use core::panic::PanicInfo;
 
 use postern_core::engine::Engine;
-use postern_core::rule::{Door, GuardRange, RuleError, RuleSet, Sequence};
+use postern_core::rule::{Door, GuardRange, Name, RuleError, RuleSet, Sequence};
+use postern_core::spa::key::{DeviceId, SpaKey};
+use postern_core::spa::native::{Admitted, Arrival, Refused, Request, Verifier};
+use postern_core::spa::policy::Policy;
+use postern_core::spa::rotating::cursor::Cursor;
+use postern_core::spa::rotating::{Knocks, Shape, ShapeError};
 use postern_core::time::Instant;
 
 #[used]
@@ -26,6 +31,26 @@ static START_ENGINE: fn(RuleSet, RuleSet, [u8; 16], Instant) -> Engine = postern
 
 #[used]
 static READ_STORE: fn(&[u8]) -> Result<RuleSet, RuleError> = postern_no_alloc::read_store;
+
+/// What reads one datagram.
+type ReadSpa = fn(&mut Verifier, &[u8], Arrival, &[Door]) -> Result<Admitted, Refused>;
+
+#[used]
+static READ_SPA: ReadSpa = postern_no_alloc::spa::read_spa;
+
+#[used]
+static START_SPA: fn(&Verifier, DeviceId, &SpaKey, Policy, u64) -> Verifier =
+    postern_no_alloc::spa::start_spa;
+
+#[used]
+static SEAL_SPA: fn(&SpaKey, DeviceId, &mut Request, Option<u64>) -> Option<[u8; 128]> =
+    postern_no_alloc::spa::seal_spa;
+
+/// What derives one sequence.
+type Rotate = fn(&SpaKey, &Name, &Shape, &mut Cursor, u32) -> Result<Knocks, ShapeError>;
+
+#[used]
+static ROTATE: Rotate = postern_no_alloc::spa::rotate;
 
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {

@@ -5,6 +5,8 @@
 //! `--only panics` reads in the linked file which panics could be reached from here.
 #![no_std]
 
+pub mod spa;
+
 use core::hint::black_box;
 
 use postern_core::engine::{Engine, Input};

@@ -19,7 +19,8 @@ use crate::workspace::Workspace;
 const IMPORTS_ALLOWED: [&str; 5] = ["memcpy", "memmove", "memset", "memcmp", "bcmp"];
 
 /// Functions that must be in the file, or the proof is empty.
-const PROVED: [&str; 5] = [
+const PROVED: [&str; 6] = [
+    "postern_core::spa::native::verifier::Verifier",
     "postern_core::wire::parse",
     "postern_core::engine::Engine",
     "postern_core::matcher::Matcher",
