@@ -113,7 +113,7 @@ impl Sealer {
     /// Seals any 80 octets under a nonce of the caller's choice, which must never come twice. For test
     /// vectors, and for tests of what lies behind the seal; clients use [`Sealer::seal`].
     pub fn seal_octets(&self, octets: &[u8; REQUEST_BYTES], nonce: &[u8; NONCE_BYTES]) -> [u8; PACKET_BYTES] {
-        let hint = self.hint.hint(hint::words(nonce));
+        let hint = self.hint.hint(hint::words(nonce)).to_le_bytes();
         let mut body = *octets;
         let tag = aead::seal(self.seal.expose(), nonce, &hint, &mut body);
         Parts { hint, nonce: *nonce, body, tag }.join()

@@ -9,6 +9,8 @@
 //! only who knows which ports to leave out completes a sequence.
 
 pub mod cursor;
+#[cfg(test)]
+mod vectors;
 
 use heapless::Vec;
 

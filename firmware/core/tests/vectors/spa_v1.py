@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Makes spa_v1.txt: native SPA packets by an implementation that shares no line with Postern's.
+"""Makes spa_v1.txt and rotating_v1.txt: native SPA packets and rotating knocks by an implementation that
+shares no line with Postern's.
 
     pip install pynacl cryptography
-    python3 spa_v1.py > spa_v1.txt
+    python3 spa_v1.py packets > spa_v1.txt
+    python3 spa_v1.py knocks > rotating_v1.txt
 
-It was written from SPA.md. XChaCha20-Poly1305 is libsodium's, HKDF and HMAC are OpenSSL's, SipHash stands
+It follows SPA.md. XChaCha20-Poly1305 is libsodium's, HKDF and HMAC are OpenSSL's, SipHash stands
 below and is held against the value its authors publish. Everything is derived from fixed text, so that the
-output is the same every time; `python3 spa_v1.py --check spa_v1.txt` says whether it is.
+output is the same every time; `python3 spa_v1.py packets --check spa_v1.txt` says whether it is.
 """
 
 import hashlib
@@ -97,7 +99,57 @@ CASES = [
 ]
 
 
-def vectors():
+def knocks(key, door, counter, count, protocols, first, last, excluded):
+    ranges = [(name, 64, 1087) if name == "icmp" else (name, first, last) for name in ("tcp", "udp", "icmp") if name in protocols]
+    total = sum(high - low + 1 for _, low, high in ranges)
+    found = []
+    for block in range(32):
+        octets = hmac_sha256(key, door.encode().ljust(32, b"\0") + struct.pack(">QI", counter, block))
+        for draw in struct.unpack(">8I", octets):
+            position = draw * total >> 32
+            for name, low, high in ranges:
+                if position <= high - low:
+                    break
+                position -= high - low + 1
+            knock = f"{name}/{low + position}"
+            if knock not in found and knock not in excluded:
+                found.append(knock)
+            if len(found) == count:
+                return found
+    raise ValueError("too few knocks")
+
+
+ROTATING = [
+    # name, door, counter, knocks, protocols, first, last, excluded
+    ("plain", "ssh", 0, 4, "tcp", 20000, 60000, []),
+    ("mixed", "pump-station.17_service", 77, 8, "tcp udp icmp", 1024, 65535, []),
+    ("narrow", "ssh", 1 << 40, 5, "tcp", 30000, 30005, ["tcp/30003"]),
+    ("pings", "ssh", (1 << 64) - 1, 3, "icmp", 1, 1, []),
+]
+
+
+def rotating_vectors():
+    yield "# Rotating sequences, format 1. Made by spa_v1.py."
+    for name, door, counter, count, protocols, first, last, excluded in ROTATING:
+        key, device = (hashlib.sha256(f"rotating {name} {what}".encode()).digest() for what in ("key", "device"))
+        device = device[:16]
+        rotation = derive(key, b"rotation", device)
+        yield ""
+        yield f"name {name}"
+        yield f"key {key.hex()}"
+        yield f"device {device.hex()}"
+        yield f"rotation-key {rotation.hex()}"
+        yield f"door {door}"
+        yield f"counter {counter}"
+        yield f"count {count}"
+        yield f"protocols {protocols}"
+        yield f"first {first}"
+        yield f"last {last}"
+        yield f"excluded {' '.join(excluded)}"
+        yield f"knocks {' '.join(knocks(rotation, door, counter, count, protocols.split(), first, last, excluded))}"
+
+
+def packet_vectors():
     yield "# Native SPA, format 1. Made by spa_v1.py; hexadecimal."
     for name, *fields in CASES:
         key, device, random = (hashlib.sha256(f"{name} {what}".encode()).digest() for what in ("key", "device", "random"))
@@ -124,7 +176,10 @@ def vectors():
 # "SipHash: a fast short-input PRF", appendix A.
 assert siphash24(bytes(range(16)), bytes(range(15))) == struct.pack("<Q", 0xA129CA6149BE45E5)
 
-text = "\n".join(vectors()) + "\n"
-if sys.argv[1:2] == ["--check"]:
-    sys.exit(0 if open(sys.argv[2]).read() == text else "the file is not what this script makes")
+made = {"packets": packet_vectors, "knocks": rotating_vectors}.get(sys.argv[1] if len(sys.argv) > 1 else "")
+if made is None:
+    sys.exit("say which: packets or knocks")
+text = "\n".join(made()) + "\n"
+if sys.argv[2:3] == ["--check"]:
+    sys.exit(0 if open(sys.argv[3]).read() == text else "the file is not what this script makes")
 sys.stdout.write(text)

@@ -2,8 +2,8 @@
 //!
 //! 1. Size.
 //! 2. Hint: every key is tried, whichever it is.
-//! 3. Tag: always one check, with a key of nobody when no hint fits. Up to here no state was read that
-//!    a packet chose, and no answer, record or time tells an unknown key from a wrong tag.
+//! 3. Tag: always one check, with a key that stands in when no hint fits. Up to here no state changes,
+//!    and neither answer nor record nor time tells an unknown key from a wrong tag.
 //! 4. Encoding of the request.
 //! 5. Range of counters, then the replay window. A new ceiling must be on the medium before it goes on.
 //! 6. The counter is used up.
@@ -14,7 +14,6 @@ use core::net::IpAddr;
 
 use heapless::Vec;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
-use zeroize::Zeroizing;
 
 use super::Parts;
 use super::allowance::WriteAllowance;
@@ -22,7 +21,7 @@ use super::hint::{HintKey, words};
 use super::request::{CLAIMS_MAX, Malformed, Request};
 use crate::limits::KEYS_MAX;
 use crate::rule::{Door, DoorId, Purpose};
-use crate::spa::key::{DeviceId, KEY_BYTES, KeyTag, KeyUse, SpaKey, SubKey};
+use crate::spa::key::{DeviceId, KeyTag, KeyUse, SpaKey, SubKey};
 use crate::spa::policy::{Policy, PolicyRefusal, WallTime};
 use crate::spa::replay::{Admission, CounterRefusal, ReplayState};
 use crate::time::{Duration, Instant};
@@ -288,8 +287,10 @@ impl Verifier {
     fn authenticate(&self, datagram: &[u8]) -> Result<(KeyId, Result<Request, Malformed>), Refused> {
         let refused = |reason| Refused { key: None, reason };
         let mut parts = Parts::split(datagram).ok_or(refused(Refusal::Size))?;
-        let (found, position, key) = self.find(&parts);
-        let genuine = parts.open(&key) & found;
+        let (found, position) = self.find(&parts);
+        // When no hint fits, the first key stands in: the check costs the same, and counts for nothing.
+        let entry = self.entries.get(usize::from(position)).ok_or(refused(Refusal::NotGenuine))?;
+        let genuine = parts.open(entry.seal.expose()) & found;
         if bool::from(genuine) {
             Ok((KeyId(position), Request::decode(&parts.body)))
         } else {
@@ -297,22 +298,19 @@ impl Verifier {
         }
     }
 
-    /// The key whose hint fits, without a branch that depends on which. A key of zeros when none does:
-    /// what it opens is not genuine, and the check costs the same.
-    fn find(&self, parts: &Parts) -> (Choice, u8, Zeroizing<[u8; KEY_BYTES]>) {
+    /// The position of the key whose hint fits, without a branch that depends on which; 0 when none
+    /// does.
+    fn find(&self, parts: &Parts) -> (Choice, u8) {
         let nonce = words(&parts.nonce);
+        let hint = u64::from_le_bytes(parts.hint);
         let mut found = Choice::from(0);
         let mut position = 0_u8;
-        let mut key = Zeroizing::new([0; KEY_BYTES]);
         for (candidate, entry) in (0_u8..).zip(&self.entries) {
-            let fits = entry.hint.hint(nonce).ct_eq(&parts.hint);
+            let fits = entry.hint.hint(nonce).ct_eq(&hint);
             found |= fits;
             position.conditional_assign(&candidate, fits);
-            for (to, from) in key.iter_mut().zip(entry.seal.expose()) {
-                to.conditional_assign(from, fits);
-            }
         }
-        (found, position, key)
+        (found, position)
     }
 
     /// Steps 6 and 7.
