@@ -77,6 +77,11 @@ impl Gate {
         &self.store
     }
 
+    /// Its control socket.
+    pub fn control(&self) -> PathBuf {
+        control_of(&self.store)
+    }
+
     /// The running process.
     pub fn daemon(&mut self) -> &mut Background {
         &mut self.daemon
@@ -176,12 +181,18 @@ impl Gate {
     }
 }
 
+/// Where the daemon of a store listens.
+fn control_of(store: &Path) -> PathBuf {
+    store.with_extension("control")
+}
+
 fn spawn(namespace: &Namespace, store: &Path) -> Result<Background> {
     let program = binaries::path("posternd")?;
     // The daemon calls the firewall's own tools by name.
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let mut command = namespace.command(&program.to_string_lossy())?;
     command.arg("--store").arg(store).args(["--log", "stderr"]).env("PATH", path);
+    command.arg("--control").arg(control_of(store));
     tool::require(&["iptables", "nft"])?;
     Background::start("posternd", &mut command)
 }

@@ -14,6 +14,7 @@
 
 pub mod backend;
 pub mod binaries;
+pub mod control;
 pub mod frame;
 pub mod gate;
 pub mod host;
@@ -31,6 +32,7 @@ pub mod tool;
 pub mod watch;
 
 pub use backend::Backend;
+pub use control::Control;
 pub use gate::Gate;
 pub use host::Host;
 pub use lab::Lab;
