@@ -11,6 +11,8 @@
 pub mod cursor;
 #[cfg(test)]
 mod vectors;
+#[cfg(test)]
+mod world;
 
 use heapless::Vec;
 
