@@ -5,6 +5,7 @@ mod crowd;
 mod idle;
 mod micro;
 mod scan;
+mod spa;
 
 use anyhow::Result;
 
@@ -38,7 +39,7 @@ impl Effort {
 pub type Benchmark = fn(Effort) -> Result<Table>;
 
 /// All of them, in the order they are run.
-pub const ALL: [(&str, Benchmark); 10] = [
+pub const ALL: [(&str, Benchmark); 11] = [
     ("latency", crowd::latency),
     ("scan", scan::measure),
     ("flood", crowd::flood),
@@ -49,4 +50,5 @@ pub const ALL: [(&str, Benchmark); 10] = [
     ("idle", idle::measure),
     ("doors", cost::doors),
     ("micro", micro::measure),
+    ("spa", spa::measure),
 ];

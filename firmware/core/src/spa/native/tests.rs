@@ -200,6 +200,10 @@ fn a_packet_waits_for_its_ceiling() {
     assert!(verifier.resume(&waiting, Instant::BOOT, None, &doors()).is_ok());
     let again = verifier.resume(&waiting, Instant::BOOT, None, &doors());
     assert_eq!(again, refused(Refusal::Counter(CounterRefusal::Used)));
+    let mut others = Verifier::new(DEVICE);
+    others.add(&key(1), policy(), 0).unwrap();
+    let gone = others.resume(&waiting, Instant::BOOT, None, &doors());
+    assert_eq!(gone, Err(Refused { key: None, reason: Refusal::KeyRemoved }));
     // What follows within the lease does not wait.
     let next = verifier.verify(&sealed(&request(COUNTER + 1)), arrival(Instant::BOOT), &doors());
     assert!(matches!(next, Ok(Verdict::Admitted(_))));

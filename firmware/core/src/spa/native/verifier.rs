@@ -95,6 +95,8 @@ pub enum Refusal {
     Counter(CounterRefusal),
     /// The key's ceiling was written too often of late ([`crate::limits::CEILING_WRITES_AT_ONCE`]).
     TooManyWrites,
+    /// The key was taken away while the packet waited.
+    KeyRemoved,
     /// Genuine, but the key must not.
     Policy(PolicyRefusal),
 }
@@ -108,6 +110,7 @@ impl Refusal {
             Refusal::Malformed(malformed) => malformed.reason(),
             Refusal::Counter(refusal) => refusal.reason(),
             Refusal::TooManyWrites => "too-many-writes",
+            Refusal::KeyRemoved => "key-removed",
             Refusal::Policy(refusal) => refusal.reason(),
         }
     }
@@ -215,8 +218,7 @@ impl Verifier {
         let (key, request) = self.authenticate(datagram)?;
         let refused = |reason| Refused { key: Some(key), reason };
         let request = request.map_err(|malformed| refused(Refusal::Malformed(malformed)))?;
-        // The key was found a moment ago.
-        let entry = self.entry(key).ok_or(Refused { key: None, reason: Refusal::NotGenuine })?;
+        let entry = self.entry(key)?;
         let counter = request.counter;
         entry.policy.check_counter(counter).map_err(|refusal| refused(Refusal::Policy(refusal)))?;
         match entry.replay.check(counter).map_err(|refusal| refused(Refusal::Counter(refusal)))? {
@@ -244,7 +246,7 @@ impl Verifier {
         // By tag: the configuration may have changed meanwhile.
         let position = self.entries.iter().position(|entry| entry.tag == waiting.tag);
         let key = position.and_then(|position| u8::try_from(position).ok()).map(KeyId);
-        let key = key.ok_or(Refused { key: None, reason: Refusal::NotGenuine })?;
+        let key = key.ok_or(Refused { key: None, reason: Refusal::KeyRemoved })?;
         self.admit(key, &waiting.request, Arrival { seen_from: waiting.seen_from, at: now, wall }, doors)
     }
 
@@ -279,8 +281,10 @@ impl Verifier {
         })
     }
 
-    fn entry(&mut self, key: KeyId) -> Option<&mut Entry> {
-        self.entries.get_mut(usize::from(key.0))
+    /// The entry of a key that was found a moment ago.
+    fn entry(&mut self, key: KeyId) -> Result<&mut Entry, Refused> {
+        let entry = self.entries.get_mut(usize::from(key.0));
+        entry.ok_or(Refused { key: None, reason: Refusal::KeyRemoved })
     }
 
     /// Steps 1 to 4: the same work for every datagram of the right size that is not genuine.
@@ -322,7 +326,7 @@ impl Verifier {
         doors: &[Door],
     ) -> Result<Admitted, Refused> {
         let refused = |reason| Refused { key: Some(key), reason };
-        let entry = self.entry(key).ok_or(Refused { key: None, reason: Refusal::NotGenuine })?;
+        let entry = self.entry(key)?;
         // Asked again: the policy may have changed while it waited.
         let counter = request.counter;
         entry.policy.check_counter(counter).map_err(|refusal| refused(Refusal::Policy(refusal)))?;
