@@ -8,6 +8,7 @@
 //! | [`guards`] | chooses the guard ranges of a site |
 //! | [`signed`] | what the owner signs offline |
 //! | [`held`] | secrets that stay on the gateway |
+//! | [`spelled`] | challenges and tokens that people read aloud and type |
 //! | [`partition`] | slots and journal that a power cut cannot brick |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -27,6 +28,7 @@ pub mod secret;
 pub mod services;
 pub mod signed;
 pub mod site;
+pub mod spelled;
 
 pub use account::Role;
 pub use envelope::{DecodeError, EncodeError, STORE_BYTES_MAX, decode, encode};

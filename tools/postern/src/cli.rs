@@ -13,7 +13,9 @@ use crate::check::{Checked, check, check_with};
 use crate::compile::{self, Secrets};
 use crate::finding::{Severity, render};
 use crate::knock::{self, Family, Outcome, Plan};
-use crate::{import, sequence, show};
+use crate::owner::{self, OwnerCommand};
+use crate::remote::{self, Connection};
+use crate::{import, sequence, show, whole_file};
 
 /// Exit codes; the same for all commands.
 mod code {
@@ -24,19 +26,26 @@ mod code {
 }
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 ok, 1 failed, 2 usage, 3 invalid config, 4 unreachable
+Exit codes: 0 ok, 1 failed, 2 usage, 3 invalid config, 4 unreachable, 5 not authenticated,
+            6 conflict, 7 trial pending, 8 verification mismatch, 9 differs
 
 Examples:
   postern check site.toml
   postern compile site.toml -o /dev/mmcblk0p5
   postern import /etc/knockd.conf -o site.toml
   postern knock gateway.example tcp/7351 udp/24011 icmp/83 tcp/1490 --probe tcp/22
-  postern knock gateway.example --site site.toml --door ssh --probe tcp/22";
+  postern knock gateway.example --site site.toml --door ssh --probe tcp/22
+  postern --to unix:/run/postern/control status
+  postern --to serial:/dev/ttyUSB0@9600 --account maria config get -o site.toml
+  postern --to ssh:root@gateway config apply site.toml --confirm 10m
+  postern --to file:site.img config set door.ssh.open_for=45s";
 
-/// Checks and compiles site files, imports existing set-ups, and knocks.
+/// Checks and compiles site files, imports existing set-ups, knocks, and configures gateways.
 #[derive(Debug, Parser)]
 #[command(name = "postern", version, after_help = AFTER_HELP)]
 pub struct Cli {
+    #[command(flatten)]
+    connection: Connection,
     #[command(subcommand)]
     command: Command,
 }
@@ -62,6 +71,11 @@ enum Command {
         #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(3..=16))]
         knocks: u8,
     },
+    #[command(flatten)]
+    Remote(remote::Command),
+    /// The owner's key, which stays offline
+    #[command(subcommand)]
+    Owner(OwnerCommand),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -137,15 +151,17 @@ struct KnockArgs {
 /// Runs the tool.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let result = match cli.command {
-        Command::Check(args) => run_check(&args),
-        Command::Compile(args) => run_compile(&args),
-        Command::Show { store } => run_show(&store),
-        Command::Import(args) => Ok(import::run(&args)),
-        Command::Knock(args) => run_knock(&args),
-        Command::NewSequence { knocks } => run_new_sequence(usize::from(knocks)),
-        Command::Completions { shell } => run_completions(shell),
-        Command::Man { directory } => run_man(&directory),
+    let result = match &cli.command {
+        Command::Check(args) => run_check(args),
+        Command::Compile(args) => run_compile(args),
+        Command::Show { store } => run_show(store),
+        Command::Import(args) => Ok(import::run(args)),
+        Command::Knock(args) => run_knock(args),
+        Command::NewSequence { knocks } => run_new_sequence(usize::from(*knocks)),
+        Command::Remote(command) => Ok(remote::run(&cli.connection, command)),
+        Command::Owner(command) => Ok(remote::finish(command.name(), command.is_json(), owner::run(command))),
+        Command::Completions { shell } => run_completions(*shell),
+        Command::Man { directory } => run_man(directory),
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -232,7 +248,8 @@ fn run_compile(args: &CompileArgs) -> Result<u8> {
         return Ok(code::INVALID_CONFIG);
     };
     let store = if args.profile { compile::store(&compiled) } else { compile::image(&compiled) };
-    write_store(&args.output, &store).with_context(|| format!("cannot write {}", args.output.display()))?;
+    whole_file::write(&args.output, &store)
+        .with_context(|| format!("cannot write {}", args.output.display()))?;
     if args.json {
         let mut object = json_of(&args.site, &checked);
         object["store"] = json!({ "path": args.output.display().to_string(), "bytes": store.len() });
@@ -246,30 +263,6 @@ fn run_compile(args: &CompileArgs) -> Result<u8> {
         ))?;
     }
     Ok(code::OK)
-}
-
-/// A file is replaced whole or not at all; a partition or device is written in place.
-fn write_store(path: &Path, store: &[u8]) -> std::io::Result<()> {
-    let in_place = path.metadata().is_ok_and(|metadata| !metadata.is_file());
-    if in_place {
-        let mut device = std::fs::File::options().write(true).open(path)?;
-        device.write_all(store)?;
-        return device.sync_all();
-    }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let fresh = path.with_file_name(name);
-    let written = write_new(&fresh, store).and_then(|()| std::fs::rename(&fresh, path));
-    // A full disk must not keep half a store.
-    written.inspect_err(|_| {
-        let _ = std::fs::remove_file(&fresh);
-    })
-}
-
-fn write_new(path: &Path, store: &[u8]) -> std::io::Result<()> {
-    let mut file = std::fs::File::create(path)?;
-    file.write_all(store)?;
-    file.sync_all()
 }
 
 fn run_show(path: &Path) -> Result<u8> {

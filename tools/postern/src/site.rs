@@ -17,6 +17,7 @@ mod words;
 pub use read::read;
 pub use render::{Rendered, SecretFile, render};
 pub(crate) use words::did_you_mean;
+pub(crate) use words::millis;
 pub use words::step;
 
 /// A value and the octet of the file it begins at.

@@ -65,7 +65,7 @@ pub(super) fn flags(text: &str) -> Result<FlagCondition, Expected> {
 }
 
 /// `250ms`, `30s`, `10m`, `1h`, in milliseconds.
-pub(super) fn millis(text: &str) -> Result<u64, Expected> {
+pub(crate) fn millis(text: &str) -> Result<u64, Expected> {
     let expected = || "a time is written with its unit: \"250ms\", \"30s\", \"10m\", \"1h\"".to_owned();
     let unit_at = text.find(|character: char| !character.is_ascii_digit()).ok_or_else(expected)?;
     let (value, unit) = text.split_at_checked(unit_at).ok_or_else(expected)?;
