@@ -350,7 +350,9 @@ impl GrantTable {
         let Some(ending) = self.grants.get(index).filter(|grant| grant.phase == Phase::Ending) else {
             return;
         };
-        let (source, until, ports) = (ending.source, ending.until, ending.ports.clone());
+        // An extension that failed may have been done all the same.
+        let until = ending.until.max(ending.asked_until);
+        let (source, ports) = (ending.source, ending.ports.clone());
         for grant in &mut self.grants {
             let shares = grant.source == source && grant.ports.iter().any(|port| ports.contains(port));
             if shares && !grant.is_ending() && grant.until < until {
@@ -455,7 +457,7 @@ fn opened(grant: &mut Grant, now: Instant) -> Option<Change> {
 fn open_failed(grant: &mut Grant, error: FirewallError, now: Instant) -> Option<Change> {
     if may_retry(error, grant.tries) && grant.until > now && grant.revoked.is_none() {
         grant.phase = Phase::Wanted;
-        grant.due = now + pause(grant.tries);
+        grant.due = grant.until.min(now + pause(grant.tries));
         return None;
     }
     grant.only_shortens = false;

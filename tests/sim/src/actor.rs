@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use postern_core::knock::{Protocol, Step, TcpFlags};
+use postern_core::knock::{InterfaceIndex, Protocol, Step, TcpFlags};
 
 use crate::random::Random;
 use crate::site::{DoorPlan, SitePlan};
@@ -18,11 +18,36 @@ pub struct Arrival {
     pub step: Step,
     /// TCP flags.
     pub flags: TcpFlags,
+    /// On which interface.
+    pub interface: InterfaceIndex,
 }
 
 fn arrival(at_millis: u64, source: IpAddr, step: Step) -> Arrival {
     let flags = if step.protocol == Protocol::Tcp { TcpFlags::SYN } else { TcpFlags::NONE };
-    Arrival { at_millis, source, step, flags }
+    Arrival { at_millis, source, step, flags, interface: InterfaceIndex(0) }
+}
+
+/// Gives knocks the flags and the interface their doors want, but for those that `spoilt` (per mille)
+/// have others.
+pub fn dress(random: &mut Random, site: &SitePlan, arrivals: &mut [Arrival], spoilt: u64) {
+    for arrival in arrivals {
+        let is_its =
+            |door: &&DoorPlan| door.steps.contains(&arrival.step) || door.close_steps.contains(&arrival.step);
+        let Some(door) = site.doors.iter().find(is_its) else { continue };
+        arrival.interface = InterfaceIndex(door.interfaces.0.trailing_zeros() as u8);
+        if arrival.step.protocol == Protocol::Tcp {
+            arrival.flags = door.flags.value;
+        }
+        if random.per_mille(spoilt) {
+            match random.below(3) {
+                0 => arrival.interface = InterfaceIndex(arrival.interface.0 ^ 1),
+                1 if arrival.step.protocol == Protocol::Tcp => {
+                    arrival.flags = *random.pick(&[TcpFlags::SYN, TcpFlags::FIN, TcpFlags::ACK]);
+                }
+                _ => arrival.flags = arrival.flags.union(TcpFlags::ACK),
+            }
+        }
+    }
 }
 
 /// How bad a link is.
@@ -113,13 +138,18 @@ pub fn scanner(
 pub fn insider(random: &mut Random, door: &DoorPlan, source: IpAddr, start_millis: u64) -> Vec<Arrival> {
     let mut steps = door.steps.clone();
     let mut pause = random.range(1, 300);
-    match random.below(4) {
+    let mut last_at = None;
+    match random.below(6) {
         0 => random.shuffle(&mut steps),
         1 => drop(steps.remove(random.below(steps.len() as u64) as usize)),
         2 => steps.reverse(),
-        _ => pause = door.within_millis,
+        3 => pause = door.within_millis,
+        // Just in time, or too late by a millisecond.
+        _ => last_at = Some(start_millis + door.within_millis + random.below(2)),
     }
-    let at = |index: u64| start_millis + index * pause;
+    let last = steps.len() as u64 - 1;
+    let pause = if last_at.is_some() { pause.min(door.within_millis / (last + 1)) } else { pause };
+    let at = |index: u64| last_at.filter(|_| index == last).unwrap_or(start_millis + index * pause);
     (0..).zip(steps).map(|(index, step)| arrival(at(index), source, step)).collect()
 }
 
@@ -145,12 +175,18 @@ pub fn forger(
     forged.collect()
 }
 
-/// First knocks from addresses nobody has.
-pub fn flood(random: &mut Random, door: &DoorPlan, start_millis: u64, count: u64) -> Vec<Arrival> {
+/// First knocks from addresses nobody has, over `duration_millis`, at least 1.
+pub fn flood(
+    random: &mut Random,
+    door: &DoorPlan,
+    start_millis: u64,
+    duration_millis: u64,
+    count: u64,
+) -> Vec<Arrival> {
     let sources = (0..count).map(|_| IpAddr::from((0x0b00_0000 | (random.bits() as u32 >> 8)).to_be_bytes()));
     let sources: Vec<IpAddr> = sources.collect();
     sources
         .into_iter()
-        .map(|source| arrival(start_millis + random.below(3000), source, door.steps[0]))
+        .map(|source| arrival(start_millis + random.below(duration_millis), source, door.steps[0]))
         .collect()
 }

@@ -5,6 +5,8 @@
 //! | [`world`] | packets, faults and reloads chosen by a seed, and the oracles after every step |
 //! | [`twin`] | simulated capture, firewall with kernel timers, audit sink |
 //! | [`reference`](mod@reference) | the naive model that must agree with the engine |
+//! | [`ledger`] | what must be open, for whom, until when, and what must be audited |
+//! | [`happening`] | what happens to a world besides packets |
 //! | [`actor`] | honest clients, scanners, insiders, forgers, floods |
 //! | [`hostile`] | millions of hostile sessions, none of which may open anything |
 //! | [`flood`] | honest success against flood rate and table size |
@@ -15,7 +17,9 @@
 pub mod actor;
 pub mod flood;
 pub mod frame;
+pub mod happening;
 pub mod hostile;
+pub mod ledger;
 pub mod random;
 pub mod reference;
 pub mod site;

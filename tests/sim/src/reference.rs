@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use postern_core::knock::{Knock, ServicePort};
 use postern_core::limits::REORDER_MAX;
-use postern_core::rule::{Purpose, RuleSet, Sequence};
+use postern_core::rule::{DoorId, Purpose, RuleSet, Sequence};
 use postern_core::time::{Duration, Instant};
 
 /// What one source did.
@@ -65,15 +65,16 @@ impl Reference {
         self.allowed.iter().map(|(&(source, port), &until)| (source, port, until))
     }
 
-    /// One knock arrives.
-    pub fn knock(&mut self, knock: &Knock, now: Instant) {
+    /// One knock arrives. Says which sequences it completes.
+    pub fn knock(&mut self, knock: &Knock, now: Instant) -> Vec<(DoorId, Purpose)> {
+        let mut found = Vec::new();
         let past = self.pasts.entry(knock.source).or_default();
         if self.rules.is_guarded(knock) {
             past.touches.push(now);
-            return;
+            return found;
         }
         if self.rules.places_of(knock.step).is_empty() {
-            return;
+            return found;
         }
         let longest = self.rules.within_longest();
         let kept = Duration::from_millis(longest.millis() + REORDER_MAX.millis());
@@ -93,7 +94,9 @@ impl Reference {
             past.used.insert(index, start);
             self.counts.completions += 1;
             completed(&self.rules, &mut self.allowed, sequence, knock.source, now);
+            found.push((sequence.door, sequence.purpose));
         }
+        found
     }
 }
 
@@ -106,13 +109,13 @@ fn completed(
 ) {
     let Some(door) = rules.door(sequence.door) else { return };
     if sequence.purpose == Purpose::Open {
-        for &port in &door.ports {
-            let until = allowed.entry((source, port)).or_insert(now);
-            *until = (*until).max(now + door.open_for);
-        }
+        // A grant has one end: a port that a reload added to the door opens until that of the grant.
+        let before = door.ports.iter().filter_map(|&port| allowed.get(&(source, port)).copied()).max();
+        let until = before.unwrap_or(now).max(now + door.open_for);
+        allowed.extend(door.ports.iter().map(|&port| ((source, port), until)));
     }
-    // A closing sequence shortens; that something is closed too early is no hole, so the model
-    // need not follow which other door still holds the port.
+    // This is the outer bound, which holds whatever the firewall does; the ledger knows what a closing
+    // sequence must do.
 }
 
 /// The latest first knock of any way to match the whole sequence that uses the newest knock.

@@ -1,21 +1,33 @@
 //! Sites for worlds: doors as a gateway has them, chosen by the seed.
 
-use postern_core::knock::{FlagCondition, InterfaceSet, Protocol, ServicePort, Step};
+use std::net::IpAddr;
+
+use postern_core::knock::{FlagCondition, InterfaceSet, Protocol, ServicePort, Step, TcpFlags};
 use postern_core::rule::{Door, DoorId, GuardRange, Name, Purpose, RuleSet, RuleSetBuilder, Sequence};
 use postern_core::time::Duration;
 
+use crate::frame::GATEWAY_V4;
 use crate::random::Random;
 
 /// Half-width of the guards around each knock.
 const GUARD_WIDTH: u16 = 40;
+
+/// A port that several doors open.
+const SHARED_PORT: ServicePort = ServicePort::tcp(10);
 
 /// One door of a world.
 #[derive(Clone, Debug)]
 pub struct DoorPlan {
     /// Its name.
     pub name: String,
-    /// The service behind it.
-    pub port: ServicePort,
+    /// The services behind it, sorted; no other door has the same.
+    pub ports: Vec<ServicePort>,
+    /// Which TCP segments are its knocks.
+    pub flags: FlagCondition,
+    /// Where knocks must be addressed to.
+    pub target: Option<IpAddr>,
+    /// On which interfaces knocks must arrive.
+    pub interfaces: InterfaceSet,
     /// How long it stays open, in seconds.
     pub open_for_secs: u64,
     /// The knocks that open it.
@@ -26,6 +38,15 @@ pub struct DoorPlan {
     pub within_millis: u64,
     /// Reordering window, in milliseconds.
     pub reorder_millis: u64,
+}
+
+impl DoorPlan {
+    /// Protects another port.
+    pub fn add_port(&mut self, port: ServicePort) {
+        self.ports.push(port);
+        self.ports.sort();
+        self.ports.dedup();
+    }
 }
 
 /// A site.
@@ -47,8 +68,10 @@ impl SitePlan {
             let (tcp, udp) = (ServicePort::tcp(port), ServicePort::udp(port));
             doors.push(DoorPlan {
                 name: format!("door-{index}"),
-                // Every third door shares its port with the one before.
-                port: if index % 3 == 2 { ServicePort::tcp(port - 1) } else { *random.pick(&[tcp, udp]) },
+                ports: vec![*random.pick(&[tcp, udp])],
+                flags: FlagCondition::OPENING_SYN,
+                target: None,
+                interfaces: InterfaceSet::ALL,
                 open_for_secs: *random.pick(&[1, 3, 30]),
                 steps: (0..length).map(|_| fresh(random, &mut taken)).collect(),
                 close_steps: if index % 2 == 0 {
@@ -63,16 +86,37 @@ impl SitePlan {
         Self { doors }
     }
 
+    /// A site whose doors have all that a door can have: ports in common, flags, targets, interfaces.
+    pub fn varied(random: &mut Random, count: usize) -> Self {
+        let mut site = Self::random(random, count);
+        let fin = FlagCondition { mask: TcpFlags::FIN.union(TcpFlags::ACK), value: TcpFlags::FIN };
+        for door in &mut site.doors {
+            if random.per_mille(500) {
+                door.add_port(SHARED_PORT);
+            }
+            if random.per_mille(200) {
+                door.flags = fin;
+            }
+            if random.per_mille(150) {
+                door.target = Some(IpAddr::from(GATEWAY_V4));
+            }
+            if random.per_mille(200) {
+                door.interfaces = InterfaceSet(0b10);
+            }
+        }
+        site
+    }
+
     /// The rule set, with guards around every knock.
     pub fn rules(&self) -> RuleSet {
         let mut builder = RuleSetBuilder::new();
         for (index, door) in (0..).zip(&self.doors) {
             let made = Door {
                 name: Name::try_from(door.name.as_str()).expect("a short name"),
-                ports: heapless::Vec::from_slice(&[door.port]).expect("one port"),
+                ports: heapless::Vec::from_slice(&door.ports).expect("a few ports"),
                 open_for: Duration::from_secs(door.open_for_secs),
-                target: None,
-                interfaces: InterfaceSet::ALL,
+                target: door.target,
+                interfaces: door.interfaces,
             };
             builder.door(made).expect("a good door");
             for (steps, purpose) in [(&door.steps, Purpose::Open), (&door.close_steps, Purpose::Close)] {
@@ -129,7 +173,7 @@ fn sequence(door: DoorId, plan: &DoorPlan, steps: &[Step], purpose: Purpose) -> 
         steps: heapless::Vec::from_slice(steps).expect("a short sequence"),
         within: Duration::from_millis(plan.within_millis),
         reorder: Duration::from_millis(plan.reorder_millis),
-        flags: FlagCondition::OPENING_SYN,
+        flags: plan.flags,
     }
 }
 

@@ -17,22 +17,27 @@ use crate::random::Random;
 /// Frames that wait for the daemon.
 #[derive(Debug, Default)]
 pub struct SimCapture {
-    waiting: VecDeque<FrameBytes>,
-    current: Option<FrameBytes>,
+    waiting: VecDeque<(FrameBytes, InterfaceIndex)>,
+    current: Option<(FrameBytes, InterfaceIndex)>,
 }
 
 impl SimCapture {
     /// A frame arrives.
-    pub fn arrive(&mut self, frame: FrameBytes) {
-        self.waiting.push_back(frame);
+    pub fn arrive(&mut self, frame: FrameBytes, interface: InterfaceIndex) {
+        self.waiting.push_back((frame, interface));
+    }
+
+    /// Frames that nobody has taken yet.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 }
 
 impl Capture for SimCapture {
     fn next_frame(&mut self) -> Option<Frame<'_>> {
         self.current = self.waiting.pop_front();
-        let bytes = self.current.as_ref()?.as_slice();
-        Some(Frame { interface: InterfaceIndex(0), link: LinkType::RawIp, bytes })
+        let (frame, interface) = self.current.as_ref()?;
+        Some(Frame { interface: *interface, link: LinkType::RawIp, bytes: frame.as_slice() })
     }
 }
 
@@ -51,6 +56,15 @@ pub enum Mood {
     Erratic,
 }
 
+/// A command that was given, and what came of it.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// The command.
+    pub command: FirewallCommand,
+    /// What the firewall said.
+    pub result: Result<(), FirewallError>,
+}
+
 /// The packet filter with its kernel sets. The kernel keeps the timers; its unit is the second.
 #[derive(Debug)]
 pub struct SimFirewall {
@@ -61,6 +75,8 @@ pub struct SimFirewall {
     pub now: Instant,
     /// Open commands answered with success.
     pub opened: u64,
+    /// Every command since somebody last looked.
+    pub log: Vec<Done>,
     random: Random,
     /// A planted bug, for tests of the oracles: members never expire.
     pub never_expires: bool,
@@ -76,6 +92,7 @@ impl SimFirewall {
             mood: Mood::Well,
             now: Instant::BOOT,
             opened: 0,
+            log: Vec::new(),
             random: Random::new(seed),
             never_expires: false,
             ignores_close: false,
@@ -95,12 +112,15 @@ impl SimFirewall {
         self.members.iter().map(|(&(source, port), &until)| (source, port, until))
     }
 
-    /// A third party takes a member away.
-    pub fn steal(&mut self, random: &mut Random) {
+    /// A third party takes a member away, if there is one.
+    pub fn steal(&mut self, random: &mut Random) -> Option<(IpAddr, ServicePort)> {
         let keys: Vec<_> = self.members.keys().copied().collect();
-        if !keys.is_empty() {
-            self.members.remove(random.pick(&keys));
+        if keys.is_empty() {
+            return None;
         }
+        let key = *random.pick(&keys);
+        self.members.remove(&key);
+        Some(key)
     }
 
     fn carry_out(&mut self, command: &FirewallCommand) {
@@ -143,6 +163,7 @@ impl Firewall for SimFirewall {
             Mood::LosesAnswers => (true, Err(FirewallError::NoAnswer)),
             Mood::Hangs => (false, Err(FirewallError::NoAnswer)),
         };
+        self.log.push(Done { command: command.clone(), result: answer });
         if done {
             self.carry_out(command);
         }
@@ -160,6 +181,8 @@ pub struct SimSink {
     pub busy: bool,
     /// Grants written.
     pub grants: u64,
+    /// What was written since somebody last looked.
+    pub written: Vec<Event>,
     /// Records confessed as lost.
     pub lost: u64,
     last_id: u64,
@@ -183,6 +206,7 @@ impl AuditSink for SimSink {
         }
         self.gaps += u64::from(record.id != expected);
         self.last_id = record.id;
+        self.written.push(record.event.clone());
         Ok(())
     }
 }

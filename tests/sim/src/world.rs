@@ -4,15 +4,20 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 use postern_core::Engine;
+use postern_core::audit::{Event, RevokeReason};
+use postern_core::engine::Input;
 use postern_core::hash::HashKey;
-use postern_core::knock::{InterfaceIndex, Knock};
+use postern_core::knock::{InterfaceIndex, Knock, Protocol, TcpFlags};
 use postern_core::limits::{FIREWALL_ANSWER, FIREWALL_TRIES_MAX, GRANTS_MAX};
-use postern_core::port::FirewallError;
+use postern_core::rule::{DoorId, Purpose};
 use postern_core::time::{Duration, Instant};
+use posternd::dispatch::dispatch;
 use posternd::turn::turn;
 
 use crate::actor::{self, Arrival, GOOD, Link, Order};
 use crate::frame::{FrameBytes, GATEWAY_V4, GATEWAY_V6};
+use crate::happening::Happening;
+use crate::ledger::Ledger;
 use crate::random::Random;
 use crate::reference::Reference;
 use crate::site::SitePlan;
@@ -24,15 +29,6 @@ const KERNEL_UNIT: Duration = Duration::from_secs(1);
 /// How long after a command the firewall may still be busy with it: all tries and their answers.
 const FIREWALL_SLACK: Duration =
     Duration::from_millis(FIREWALL_ANSWER.millis() * FIREWALL_TRIES_MAX as u64 + 1000);
-
-/// Something that happens to the world besides packets.
-#[derive(Clone, Debug)]
-enum Turn {
-    Mood(Mood),
-    SinkBusy(bool),
-    Steal,
-    Reload(Box<SitePlan>),
-}
 
 /// What to plant, to see whether the oracles notice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,8 +67,9 @@ pub struct World {
     firewall: SimFirewall,
     sink: SimSink,
     reference: Reference,
+    ledger: Ledger,
     arrivals: BTreeMap<(u64, u64), Arrival>,
-    turns: BTreeMap<(u64, u64), Turn>,
+    happenings: BTreeMap<(u64, u64), Happening>,
     order: u64,
     now: Instant,
     faults_end: Instant,
@@ -88,7 +85,7 @@ impl World {
     pub fn new(seed: u64, planted: Planted) -> Self {
         let mut random = Random::new(seed);
         let doors = random.range(1, 6) as usize;
-        let site = SitePlan::random(&mut random, doors);
+        let site = SitePlan::varied(&mut random, doors);
         let rules = site.rules();
         let mut key = [0; 16];
         key.fill_with(|| random.bits() as u8);
@@ -100,8 +97,9 @@ impl World {
             firewall,
             sink: SimSink::default(),
             reference: Reference::new(rules),
+            ledger: Ledger::default(),
             arrivals: BTreeMap::new(),
-            turns: BTreeMap::new(),
+            happenings: BTreeMap::new(),
             order: 0,
             now: Instant::from_millis(random.below(1 << 33)),
             faults_end: Instant::BOOT,
@@ -121,8 +119,14 @@ impl World {
         while self.report.violation.is_none() {
             let Some(next) = self.next_moment() else { break };
             self.now = self.now.max(next);
+            self.firewall.now = self.now;
+            self.firewall.expire();
+            // What is due is done before anything else happens in the same millisecond.
+            self.ledger.pass(self.now);
+            self.take_turns();
             self.happen();
-            self.step();
+            self.arrive();
+            self.take_turns();
             self.judge();
         }
         if self.report.violation.is_none() {
@@ -139,16 +143,21 @@ impl World {
         self.faults_end = Instant::from_millis(start + horizon);
         for _ in 0..self.random.range(3, 25) {
             let at = start + self.random.below(horizon);
-            let arrivals = self.someone(at);
+            let mut arrivals = self.someone(at);
+            let spoilt = *self.random.pick(&[0, 0, 0, 150]);
+            actor::dress(&mut self.random, &self.site, &mut arrivals, spoilt);
             self.add(arrivals);
         }
-        for _ in 0..self.random.below(8) {
-            let at = start + self.random.below(horizon);
-            let turn = self.some_turn();
-            self.add_turn(at, turn);
+        let mut times: Vec<u64> =
+            (0..self.random.below(8)).map(|_| start + self.random.below(horizon)).collect();
+        times.sort_unstable();
+        for at in times {
+            let someone = self.some_source();
+            let happening = Happening::any(&mut self.random, &mut self.site, someone);
+            self.add_happening(at, happening);
         }
-        self.add_turn(start + horizon, Turn::Mood(Mood::Well));
-        self.add_turn(start + horizon, Turn::SinkBusy(false));
+        self.add_happening(start + horizon, Happening::Mood(Mood::Well));
+        self.add_happening(start + horizon, Happening::SinkBusy(false));
         self.add_finale(start + horizon + FIREWALL_SLACK.millis() + 130_000);
     }
 
@@ -160,10 +169,11 @@ impl World {
             // Fast enough for the shortest sequence time.
             let at = start + index as u64 * 3000;
             let arrivals = (0..).zip(&steps).map(|(knock, &step)| {
-                let flags = postern_core::TcpFlags::SYN;
-                Arrival { at_millis: at + knock * 20, source, step, flags }
+                let (flags, interface) = (TcpFlags::SYN, InterfaceIndex(0));
+                Arrival { at_millis: at + knock * 20, source, step, flags, interface }
             });
-            let arrivals: Vec<Arrival> = arrivals.collect();
+            let mut arrivals: Vec<Arrival> = arrivals.collect();
+            actor::dress(&mut self.random, &self.site, &mut arrivals, 0);
             let last = arrivals.last().map_or(at, |arrival| arrival.at_millis);
             self.add(arrivals);
             self.finale.push((source, index, last));
@@ -203,7 +213,12 @@ impl World {
                 story.extend(actor::forger(random, door, source, at.saturating_sub(1000), taints));
                 story
             }
-            10 => actor::flood(random, door, at, 150),
+            10 => {
+                // Now and then more at once than one turn takes.
+                let duration = *random.pick(&[1, 3000, 3000]);
+                let count = *random.pick(&[150, 150, 150, 600, 600, 4000]);
+                actor::flood(random, door, at, duration, count)
+            }
             _ => {
                 let mut again = actor::client(random, source, &door.steps, at, link);
                 again.extend(actor::client(random, source, &door.steps, at + 700, GOOD));
@@ -221,25 +236,6 @@ impl World {
         }
     }
 
-    fn some_turn(&mut self) -> Turn {
-        match self.random.below(7) {
-            0 => Turn::Mood(Mood::Refuses(FirewallError::Busy)),
-            1 => Turn::Mood(Mood::LosesAnswers),
-            2 => Turn::Mood(Mood::Erratic),
-            3 => Turn::SinkBusy(self.random.per_mille(500)),
-            4 => Turn::Steal,
-            5 => {
-                let mut site = self.site.clone();
-                let index = self.random.below(site.doors.len() as u64) as usize;
-                site.doors[index].open_for_secs = 2;
-                site.doors[index].port.port += 100;
-                self.site = site.clone();
-                Turn::Reload(Box::new(site))
-            }
-            _ => Turn::Mood(Mood::Well),
-        }
-    }
-
     fn add(&mut self, arrivals: Vec<Arrival>) {
         for arrival in arrivals {
             self.order += 1;
@@ -247,38 +243,59 @@ impl World {
         }
     }
 
-    fn add_turn(&mut self, at: u64, turn: Turn) {
+    fn add_happening(&mut self, at: u64, happening: Happening) {
         self.order += 1;
-        self.turns.insert((at, self.order), turn);
+        self.happenings.insert((at, self.order), happening);
     }
 
     /// The next arrival, happening, or moment the engine asked for. Nothing wakes it otherwise.
     fn next_moment(&self) -> Option<Instant> {
         let arrival = self.arrivals.keys().next().map(|key| Instant::from_millis(key.0));
-        let turn = self.turns.keys().next().map(|key| Instant::from_millis(key.0));
-        [arrival, turn, self.engine.poll_at()].into_iter().flatten().min()
+        let happening = self.happenings.keys().next().map(|key| Instant::from_millis(key.0));
+        [arrival, happening, self.engine.poll_at()].into_iter().flatten().min()
     }
 
     fn happen(&mut self) {
-        self.firewall.now = self.now;
-        self.firewall.expire();
-        while let Some(entry) = self.turns.first_entry().filter(|entry| entry.key().0 <= self.now.millis()) {
-            let turn = entry.remove();
-            self.tell(format!("{turn:?}"));
-            match turn {
-                Turn::Mood(mood) => self.firewall.mood = mood,
-                Turn::SinkBusy(busy) => self.sink.busy = busy,
-                Turn::Steal => self.firewall.steal(&mut self.random),
-                Turn::Reload(site) => {
+        let now = self.now;
+        while let Some(entry) = self.happenings.first_entry().filter(|entry| entry.key().0 <= now.millis()) {
+            let happening = entry.remove();
+            self.tell(format!("{happening:?}"));
+            match happening {
+                Happening::Mood(mood) => self.firewall.mood = mood,
+                Happening::SinkBusy(busy) => self.sink.busy = busy,
+                Happening::Steal => {
+                    if let Some((source, port)) = self.firewall.steal(&mut self.random) {
+                        self.ledger.stolen(source, port);
+                    }
+                }
+                Happening::Notices(count) => {
+                    for frames in 0..u64::from(count) {
+                        self.ledger.noticed();
+                        self.handle(Input::Notice(Event::CaptureDropped { frames }));
+                    }
+                }
+                Happening::Revoke(place, source) => {
+                    let doors = self.engine.rules().doors();
+                    let place = place % doors.len();
+                    self.ledger.revoked(doors[place].name.as_str(), source, RevokeReason::Operator, now);
+                    self.handle(Input::Revoke { door: DoorId(place as u16), source });
+                }
+                Happening::Reload(site) => {
                     let rules = site.rules();
                     self.reference.replace_rules(rules.clone());
-                    self.engine.replace_rules(rules, self.now);
+                    self.ledger.rules_replaced(&rules, now);
+                    self.engine.replace_rules(rules, now);
                 }
             }
         }
     }
 
-    fn step(&mut self) {
+    fn handle(&mut self, input: Input<'_>) {
+        let effects = self.engine.handle(input, self.now);
+        dispatch(&mut self.engine, &mut self.firewall, effects, self.now);
+    }
+
+    fn arrive(&mut self) {
         let late = if self.planted.is_deaf { 10_000 } else { 0 };
         while let Some(entry) = self.arrivals.first_entry().filter(|entry| entry.key().0 <= self.now.millis())
         {
@@ -286,24 +303,62 @@ impl World {
             self.tell(format!("{} {}", arrival.source, arrival.step));
             let target =
                 if arrival.source.is_ipv4() { IpAddr::from(GATEWAY_V4) } else { IpAddr::from(GATEWAY_V6) };
-            let Arrival { source, step, flags, at_millis } = arrival;
-            let knock = Knock { source, target, step, flags, interface: InterfaceIndex(0) };
+            let Arrival { source, step, flags, at_millis, interface } = arrival;
+            let flags = if step.protocol == Protocol::Tcp { flags } else { TcpFlags::NONE };
+            let knock = Knock { source, target, step, flags, interface };
             self.report.frames += 1;
             let is_guard = self.engine.rules().is_guarded(&knock);
-            self.reference.knock(&knock, self.now);
+            let completed = self.reference.knock(&knock, self.now);
+            for &(door, purpose) in &completed {
+                let Some(door) = self.engine.rules().door(door) else { continue };
+                match purpose {
+                    Purpose::Open => self.ledger.proved(door, source, self.now),
+                    Purpose::Close => {
+                        let (name, reason) = (door.name.as_str(), RevokeReason::CloseSequence);
+                        self.ledger.revoked(name, Some(source), reason, self.now);
+                    }
+                }
+            }
             if late > 0 && self.random.per_mille(300) {
                 let delayed = Arrival { at_millis: at_millis + late, ..arrival };
                 self.add(vec![delayed]);
             } else if !(self.planted.loses_guard_touches && is_guard) {
-                self.capture.arrive(FrameBytes::new(source, step, flags));
+                self.capture.arrive(FrameBytes::new(source, step, flags), interface);
+            }
+            // The ledger is told of one proof at a time, so that it knows which command is whose.
+            if !completed.is_empty() {
+                self.take_turns();
             }
         }
+    }
+
+    /// Turns of the daemon, until it would sleep.
+    fn take_turns(&mut self) {
         loop {
             self.report.turns += 1;
             let (engine, capture) = (&mut self.engine, &mut self.capture);
             let report = turn(engine, capture, &mut self.firewall, &mut self.sink, self.now);
             if !report.more {
                 break;
+            }
+        }
+        if self.capture.waiting() > 0 {
+            self.fail(format!("{} frames wait, and the turn said that was all", self.capture.waiting()));
+        }
+        for event in core::mem::take(&mut self.sink.written) {
+            self.ledger.written(&event);
+        }
+        let log = core::mem::take(&mut self.firewall.log);
+        for done in &log {
+            self.tell(format!("{:?} -> {:?}", done.command, done.result));
+        }
+        let counters = self.engine.counters().matcher;
+        // Under a flood the filter may know a first knock only to a slice of time: the one price
+        // that is documented. Such a world is judged by everything but exact agreement.
+        self.report.inexact |= counters.first_inexact > 0 || counters.taint_inexact > 0;
+        if !self.report.inexact {
+            if let Err(broken) = self.ledger.commanded(&log, self.now) {
+                self.fail(broken);
             }
         }
     }
@@ -325,15 +380,24 @@ impl World {
     fn judge(&mut self) {
         self.judge_always();
         self.judge_proofs();
+        self.judge_ledger();
         self.judge_finale();
+    }
+
+    /// Engine and kernel hold exactly what they must, and no record is written without a cause.
+    fn judge_ledger(&mut self) {
+        if self.report.inexact || self.report.violation.is_some() {
+            return;
+        }
+        let held = self.ledger.judge(self.engine.grants(), &self.firewall);
+        if let Err(broken) = held.and_then(|()| self.ledger.unwritten().map(drop)) {
+            self.fail(broken);
+        }
     }
 
     /// Nothing opens without a proof, nothing stays longer than its time.
     fn judge_proofs(&mut self) {
         let counters = self.engine.counters();
-        // Under a flood the filter may know a first knock only to a slice of time: the one price
-        // that is documented. Such a world is judged by everything but exact agreement.
-        self.report.inexact |= counters.matcher.first_inexact > 0 || counters.matcher.taint_inexact > 0;
         let (found, expected) = (counters.completions, self.reference.counts.completions);
         if self.report.inexact {
             return;
@@ -375,7 +439,6 @@ impl World {
                 self.sink.gaps, written, self.firewall.opened
             ));
         }
-        self.judge_finale();
     }
 
     /// After the faults stopped, an honest knock works at once.
@@ -394,11 +457,13 @@ impl World {
     }
 
     fn judge_end(&mut self) {
-        if self.sink.grants + self.sink.lost < self.firewall.opened {
-            self.fail(format!(
-                "{} openings, {} records and {} lost",
-                self.firewall.opened, self.sink.grants, self.sink.lost
-            ));
+        // Everything that had to be written was, or its loss was confessed.
+        match self.ledger.unwritten() {
+            Ok(missing) if missing > self.sink.lost && !self.report.inexact => {
+                self.fail(format!("{missing} records are missing and {} confessed", self.sink.lost));
+            }
+            Err(broken) if !self.report.inexact => self.fail(broken),
+            _ => {}
         }
         if self.engine.grants().count() > 0 || self.firewall.members().count() > 0 {
             self.fail("something is open at the end of the world".into());

@@ -286,6 +286,23 @@ fn a_revoked_door_leaves_no_longer_kernel_timer_on_a_shared_port() {
 }
 
 #[test]
+fn an_extension_that_was_done_without_an_answer_leaves_no_longer_kernel_timer() {
+    let mut world = World::new();
+    world.knock(1, 9);
+    world.pass(35_000);
+    world.knock(1, 7);
+    world.pass(5000);
+    world.answer = Err(FirewallError::NoAnswer);
+    world.knock(1, 9);
+    world.pass(1000);
+    world.answer = Ok(());
+    world.told();
+    // Its first end; the kernel may have the port until 100 s, ssh has it until 65 s.
+    world.pass(19_000);
+    assert_eq!(world.told(), ["close 443", "open 22:5"]);
+}
+
+#[test]
 fn a_shorter_time_that_the_firewall_refuses_is_asked_for_again() {
     let mut world = World::new();
     world.knock(1, 9);
