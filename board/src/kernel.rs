@@ -55,7 +55,7 @@ pub struct Kernel {
     pub device_tree: Option<&'static str>,
     /// Address the kernel is unpacked to and entered at; inside memory, clear of the loader.
     pub load_address: u32,
-    /// Modules for storage and watchdog, loaded by the initramfs in this order.
+    /// Modules for the medium, loaded by the initramfs in this order.
     pub early_modules: &'static [&'static str],
     /// Modules for the interfaces, loaded when the firewall is shut.
     pub network_modules: &'static [&'static str],

@@ -57,6 +57,10 @@ pub struct Console {
 /// A hardware watchdog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watchdog {
+    /// Module of its driver, loaded before anything else.
+    pub module: &'static str,
+    /// Parameter of the module that sets its time-out in seconds.
+    pub timeout_parameter: &'static str,
     /// Device.
     pub device: &'static str,
     /// What the driver says in `/sys/class/watchdog/*/identity`.

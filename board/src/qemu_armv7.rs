@@ -16,18 +16,13 @@ pub(crate) const BOARD: Board = Board {
         device_tree: Some("imx6ul-14x14-evk.dtb"),
         load_address: 0x8200_0000,
         // Without the first two, SD card and Ethernet wait for ever for their supplies.
-        early_modules: &[
-            "gpio-mxc",
-            "anatop-regulator",
-            "nvmem-imx-ocotp",
-            "imx2_wdt",
-            "mmc_block",
-            "sdhci-esdhc-imx",
-        ],
+        early_modules: &["gpio-mxc", "anatop-regulator", "nvmem-imx-ocotp", "mmc_block", "sdhci-esdhc-imx"],
         network_modules: &["micrel", "smsc", "fec"],
     },
     console: Console { tty: "ttymxc0", baud: 115_200 },
     watchdog: Watchdog {
+        module: "imx2_wdt",
+        timeout_parameter: "timeout",
         device: "/dev/watchdog0",
         identity: "imx2+ watchdog",
         timeout_s: 10,

@@ -13,6 +13,8 @@ const BUDGETS: Budgets = Budgets {
 
 /// The watchdog of the power management block: 20 bits of 1/65536 s.
 const WATCHDOG: Watchdog = Watchdog {
+    module: "bcm2835_wdt",
+    timeout_parameter: "heartbeat",
     device: "/dev/watchdog0",
     identity: "Broadcom BCM2835 Watchdog timer",
     timeout_s: 10,
@@ -32,7 +34,7 @@ pub(crate) const CM4: Board = Board {
         release: "6.1.0-50-arm64",
         device_tree: Some("broadcom/bcm2711-rpi-cm4-io.dtb"),
         load_address: 0x0020_0000,
-        early_modules: &["bcm2835_wdt", "sdhci-iproc", "mmc_block"],
+        early_modules: &["sdhci-iproc", "mmc_block"],
         network_modules: &["genet", "broadcom"],
     },
     // UART 1; the loader must be told to leave it alone (`enable_uart=1`).
@@ -61,7 +63,7 @@ pub(crate) const CM5: Board = Board {
     title: "Raspberry Pi Compute Module 5, eMMC",
     kernel: Kernel {
         device_tree: Some("broadcom/bcm2712-rpi-cm5-cm5io.dtb"),
-        early_modules: &["bcm2835_wdt", "sdhci-brcmstb", "mmc_block"],
+        early_modules: &["sdhci-brcmstb", "mmc_block"],
         network_modules: &["macb", "broadcom"],
         ..CM4.kernel
     },

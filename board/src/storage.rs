@@ -57,6 +57,7 @@ impl Sizes {
         kernel: 32 * MIB,
         root: 32 * MIB,
         config: MIB,
-        data: 16 * MIB,
+        // All together 256 MiB: emulated SD cards have powers of two.
+        data: 116 * MIB,
     };
 }

@@ -1,5 +1,6 @@
 //! `postern-image`: makes the flashable image of a board. `cargo xtask image` runs it.
 
+mod build;
 mod describe;
 
 use std::process::ExitCode;
@@ -24,6 +25,8 @@ enum Command {
         #[arg(long, value_parser = board)]
         board: &'static Board,
     },
+    /// Makes the image from programs and packages that are there.
+    Build(build::Options),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Describe { board } => describe::run(board),
+        Command::Build(options) => build::run(options),
     }
 }
 

@@ -39,12 +39,66 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     setup::install(setup::IMAGE)?;
     let board = Description::ask(&options.board)?;
-    firmware(workspace, &board)?;
+    let programs = firmware(workspace, &board)?;
+    if options.only.as_deref() == Some("firmware") {
+        return Ok(());
+    }
+    let made = make(workspace, &board, &programs, &Content::default())?;
+    println!("\n{} {}", bold("Flash it:"), format_args!("bmaptool or dd if={}", made.display()));
     Ok(())
 }
 
+/// What the image begins with beside the system.
+#[derive(Debug, Default)]
+pub(crate) struct Content {
+    /// Content of the config partition.
+    pub(crate) store: Option<PathBuf>,
+    /// Files of the data partition.
+    pub(crate) data: Option<PathBuf>,
+}
+
+/// Makes the image out of `programs` and returns its path.
+///
+/// # Errors
+/// When a package cannot be had or a part cannot be made.
+pub(crate) fn make(
+    workspace: &Workspace,
+    board: &Description,
+    programs: &[PathBuf],
+    content: &Content,
+) -> Result<PathBuf> {
+    let cache = cross::cache(workspace);
+    let lock = Lock::read(&workspace.root)?;
+    let kernel = board.word("kernel_package")?;
+    let locked = lock.select(&["root", "initramfs", "kernel"], &[board.word("debian")?]);
+    let of_board = locked.into_iter().filter(|one| one.group != "kernel" || one.package == kernel);
+    let files = Apt::open(&cache)?.fetch(&of_board.collect::<Vec<_>>())?;
+    let packages = files.first().and_then(|file| file.parent()).context("the board needs no packages")?;
+    let programs = programs.first().and_then(|program| program.parent()).context("there are no programs")?;
+    let output = workspace.target.join("image").join(board.word("name")?);
+    println!("{}", bold("Assembling the image"));
+    let mut build = cargo_line("run --quiet --locked -p postern-image -- build --board");
+    build.arg(board.word("name")?).arg("--programs").arg(programs).arg("--packages").arg(packages);
+    for (option, path) in [("--store", &content.store), ("--data", &content.data)] {
+        if let Some(path) = path {
+            build.arg(option).arg(path);
+        }
+    }
+    command::run(build.arg("--output").arg(&output).env("SOURCE_DATE_EPOCH", epoch()))?;
+    Ok(output.join("postern.img"))
+}
+
+/// Time of the last commit, or a fixed one outside of a repository.
+fn epoch() -> String {
+    if let Ok(given) = std::env::var("SOURCE_DATE_EPOCH") {
+        return given;
+    }
+    let told = command::output(std::process::Command::new("git").args(["log", "-1", "--format=%ct"]));
+    told.map_or_else(|_| "1763856000".to_owned(), |time| time.trim().to_owned())
+}
+
 /// Builds the programs and says how large they are.
-fn firmware(workspace: &Workspace, board: &Description) -> Result<Vec<PathBuf>> {
+pub(crate) fn firmware(workspace: &Workspace, board: &Description) -> Result<Vec<PathBuf>> {
     let target = Target {
         rust: board.word("rust_target")?,
         gnu: board.word("gnu_triple")?,

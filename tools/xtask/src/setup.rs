@@ -58,6 +58,7 @@ pub(crate) const IMAGE: &[&str] = &[
     "make",
     "flex",
     "bison",
+    "fdisk",
     "kmod",
     "squashfs-tools",
     "mtools",
