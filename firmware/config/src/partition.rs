@@ -3,17 +3,21 @@
 //! # Layout
 //!
 //! ```text
-//! 0x000000  journal, first copy    64 KiB  128 records of one sector
-//! 0x010000  journal, second copy   64 KiB  the same records once more
-//! 0x020000  slot 0                128 KiB  header sector | payload | unused
+//! 0x000000  identity, first copy     4 KiB  one sector
+//! 0x001000  marks, first copy       60 KiB  120 records of one sector
+//! 0x010000  identity, second copy    4 KiB
+//! 0x011000  marks, second copy      60 KiB
+//! 0x020000  slot 0                 128 KiB  header sector | payload | unused
 //! 0x040000  slot 1
 //!    ...
 //! 0x0c0000  slot 5
-//! 0x0e0000  (kept for the audit ring of a later layout)
+//! 0x0e0000  leases, first copy      64 KiB  42 records of three sectors
+//! 0x0f0000  leases, second copy     64 KiB
+//! 0x100000  end
 //! ```
 //!
 //! Slots lie 128 KiB apart so that a medium that damages the page or erase group around a write
-//! damages one slot and not two. A journal record stands in both copies for the same reason.
+//! damages one slot and not two. A record stands in both copies for the same reason.
 //!
 //! # Rules
 //!
@@ -22,18 +26,30 @@
 //!   before it is acknowledged does.
 //! - Of all valid slots the highest generation is in force, except trials that no journal record
 //!   confirms (see [`choice`]).
+//! - A partition that has an identity counts nothing that this device did not seal: slots and
+//!   records carry an HMAC-SHA-256 under the device's key (see [`seal`]). One that has none yet, as
+//!   it leaves the factory, counts what is unsealed; [`Store::adopt`] makes that its own.
+//! - The marks know the generation last committed to each slot: older octets written back into a
+//!   slot do not count.
 //! - Opening never writes.
 //! - Every commit and every mark is read back before it is acknowledged.
 //! - A flush that failed leaves the state unknown: nothing is acknowledged, nothing is assumed.
 
+mod adopt;
 pub mod choice;
 pub mod header;
+pub mod identity;
 pub mod journal;
+pub mod leases;
+mod records;
+pub mod seal;
 pub mod store;
 
 pub use choice::{Choice, SlotState, choose};
 pub use header::{Header, HeaderError};
+pub use identity::Identity;
 pub use journal::{JournalState, Mark};
+pub use leases::{LEASES_MAX, Lease, LeaseError, Leases};
 pub use store::{CommitError, Kind, OpenError, Store};
 
 use postern_core::port::SECTOR_BYTES;
@@ -47,29 +63,49 @@ pub const SLOT_BYTES: usize = 128 * 1024;
 /// Octets of payload a slot can hold.
 pub const PAYLOAD_BYTES_MAX: usize = SLOT_BYTES - SECTOR_BYTES;
 
-/// Sectors of one copy of the journal.
-pub const JOURNAL_RECORDS: usize = 128;
+/// Records of marks in one copy.
+pub const JOURNAL_RECORDS: usize = 120;
 
-/// Octets of one copy of the journal.
-pub const JOURNAL_BYTES: usize = JOURNAL_RECORDS * SECTOR_BYTES;
+/// Copies of identity, marks and leases.
+pub const COPIES: usize = 2;
 
-/// Copies of the journal.
-pub const JOURNAL_COPIES: usize = 2;
+/// Sectors of one record of leases.
+pub const LEASE_SECTORS: usize = 3;
+
+/// Records of leases in one copy.
+pub const LEASE_RECORDS: usize = 42;
 
 /// Octets a partition must have at least.
-pub const PARTITION_BYTES_MIN: usize = JOURNAL_COPIES * JOURNAL_BYTES + SLOTS * SLOT_BYTES;
+pub const PARTITION_BYTES_MIN: usize = 1024 * 1024;
+
+const COPY_BYTES: usize = 0x1_0000;
+const MARKS_AT: usize = 0x1000;
+const SLOTS_AT: usize = COPIES * COPY_BYTES;
+const LEASES_AT: usize = SLOTS_AT + SLOTS * SLOT_BYTES;
+
+/// Where identity copy `copy` stands.
+pub const fn identity_offset(copy: usize) -> u64 {
+    (copy * COPY_BYTES) as u64
+}
 
 /// Where slot `index` begins.
 pub const fn slot_offset(index: usize) -> u64 {
-    (JOURNAL_COPIES * JOURNAL_BYTES + index * SLOT_BYTES) as u64
+    (SLOTS_AT + index * SLOT_BYTES) as u64
 }
 
-/// Where record `index` of journal copy `copy` stands.
+/// Where record `index` of marks copy `copy` stands.
 pub const fn record_offset(copy: usize, index: usize) -> u64 {
-    (copy * JOURNAL_BYTES + index * SECTOR_BYTES) as u64
+    (copy * COPY_BYTES + MARKS_AT + index * SECTOR_BYTES) as u64
 }
 
-const _: () = assert!(PARTITION_BYTES_MIN <= 1024 * 1024, "fits the smallest partition boards offer");
+/// Where record `index` of leases copy `copy` stands.
+pub const fn lease_offset(copy: usize, index: usize) -> u64 {
+    (LEASES_AT + copy * COPY_BYTES + index * LEASE_SECTORS * SECTOR_BYTES) as u64
+}
+
+const _: () = assert!(MARKS_AT + JOURNAL_RECORDS * SECTOR_BYTES == COPY_BYTES);
+const _: () = assert!(LEASE_RECORDS * LEASE_SECTORS * SECTOR_BYTES <= COPY_BYTES);
+const _: () = assert!(LEASES_AT + COPIES * COPY_BYTES == PARTITION_BYTES_MIN);
 const _: () = assert!(slot_offset(0) % 4096 == 0);
 
 /// CRC-32C (Castagnoli, RFC 3720 appendix B.4): finds accidents, proves nothing.

@@ -5,7 +5,7 @@
 
 use core::fmt;
 
-use postern_config::partition::{Choice, CommitError, Header, Mark, SlotState, Store};
+use postern_config::partition::{Choice, CommitError, Header, Identity, Mark, SlotState, Store};
 use postern_config::{PAYLOAD_BYTES_MAX, PayloadError, SCHEMA, Site, held, schema};
 use postern_console::rpc::reply::{Checked, ConfigPart, Generation, Origin, StoreHealth, Trial};
 use postern_console::rpc::request::Source;
@@ -146,15 +146,22 @@ impl<P: Partition> Configuration<P> {
         Ok(())
     }
 
-    /// Learns who this device is; a partition that does not say is told so.
+    /// Learns who this device is. At its first start it is given an identity, and what it was flashed
+    /// with is sealed.
     ///
     /// # Errors
     /// When there are no random numbers to make it of.
     pub fn identify(&mut self, random: impl Fn() -> Result<[u8; 48], String>) -> Result<(), String> {
-        let octets = random()?;
-        let (id, key) = octets.split_first_chunk::<16>().ok_or("too few random numbers")?;
-        let key = key.first_chunk::<32>().ok_or("too few random numbers")?;
-        self.device = Device { id: *id, key: *key };
+        let fresh = match self.store.identity() {
+            Some(identity) => identity.clone(),
+            None => Identity::from_random(&random()?),
+        };
+        if let Err(error) = self.store.adopt(fresh.clone()) {
+            log::error!("the device could not be given an identity: {error:?}; it has none that lasts");
+            self.failed = true;
+        }
+        let known = self.store.identity().unwrap_or(&fresh);
+        self.device = Device { id: known.id, key: known.key };
         Ok(())
     }
 

@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn the_oracle_sees_what_is_wrong() {
         let image = settled_after(&Image::blank(), &Action::Commit(b"new".to_vec()));
-        let journal = JournalState::default();
+        let journal = *Store::open(image.clone()).unwrap().journal();
         assert_eq!(judge(image.clone(), &expected(b"old", b"new", journal, true)), Ok(()));
         assert_eq!(judge(image.clone(), &expected(b"new", b"newer", journal, false)), Ok(()));
         let lost = expected(b"new", b"newer", journal, true);
@@ -93,10 +93,17 @@ mod tests {
         let mut image = settled_after(&Image::blank(), &Action::Commit(b"old".to_vec()));
         let digest = Store::open(image.clone()).unwrap().in_force().unwrap().digest;
         // Slot 1 claims a payload that never arrived: only the digest tells.
-        let header =
-            Header { generation: 9, trial: false, schema: 1, floor: 0, payload_bytes: 3, digest: [1; 32] };
+        let header = Header {
+            generation: 9,
+            trial: false,
+            schema: 1,
+            floor: 0,
+            payload_bytes: 3,
+            digest: [1; 32],
+            seal: None,
+        };
         image.write(slot_offset(1), &header.encode()).unwrap();
-        let journal = JournalState::default();
+        let journal = *Store::open(image.clone()).unwrap().journal();
         assert_eq!(judge(image.clone(), &expected(b"old", b"old", journal, true)), Ok(()));
         // With the digest of what lies there it is chosen: the oracle must object.
         let lie = Header { payload_bytes: 3, digest, ..header };

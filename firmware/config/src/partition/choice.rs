@@ -3,6 +3,7 @@
 //! | slot | trial | confirmed by the journal | at or above the floor | counts |
 //! | --- | --- | --- | --- | --- |
 //! | blank, damaged, or its payload does not fit | | | | no |
+//! | not sealed by this device for this slot, or written back | | | | no |
 //! | valid | no | | no | no |
 //! | valid | no | | yes | yes |
 //! | valid | yes | no | | no: the trial ended with the reboot |
@@ -23,6 +24,12 @@ pub enum SlotState {
     Unreadable,
     /// The header is good, but the payload is not the one it was written for.
     Torn,
+    /// It is not sealed, and this device seals what it writes.
+    NotSealed,
+    /// The seal is not this device's for this slot: it comes from elsewhere.
+    BadSeal,
+    /// Older than what was last committed to this slot: it was written back.
+    Replayed,
     /// Header and payload fit.
     Valid(Header),
 }
@@ -46,6 +53,9 @@ impl SlotState {
             SlotState::Unusable(HeaderError::Impossible) => Some("impossible"),
             SlotState::Unreadable => Some("unreadable"),
             SlotState::Torn => Some("torn"),
+            SlotState::NotSealed => Some("not-sealed"),
+            SlotState::BadSeal => Some("bad-seal"),
+            SlotState::Replayed => Some("replayed"),
         }
     }
 }
@@ -80,7 +90,7 @@ mod tests {
 
     fn slot(generation: u64, trial: bool, floor: u32) -> SlotState {
         let digest = [generation.to_le_bytes()[0]; 32];
-        SlotState::Valid(Header { generation, trial, schema: 1, floor, payload_bytes: 1, digest })
+        SlotState::Valid(Header { generation, trial, schema: 1, floor, payload_bytes: 1, digest, seal: None })
     }
 
     fn journal(confirmed: u64, floor: u32) -> JournalState {
@@ -101,7 +111,13 @@ mod tests {
 
     #[test]
     fn the_truth_table() {
-        let bad = [SlotState::Unusable(HeaderError::Damaged), SlotState::Unreadable, SlotState::Torn];
+        let bad = [
+            SlotState::Unusable(HeaderError::Damaged),
+            SlotState::Unreadable,
+            SlotState::Torn,
+            SlotState::NotSealed,
+            SlotState::BadSeal,
+        ];
         check(&bad, journal(0, 0), Choice::Factory);
         check(&[slot(1, false, 0)], journal(0, 0), Choice::Slot(0));
         check(&[slot(1, false, 0)], journal(0, 1), Choice::Factory);

@@ -10,17 +10,23 @@
 //!  24  floor         u32 le   security floor: slots below the highest confirmed one are refused
 //!  28  payload       u32 le   octets behind this sector
 //!  32  digest        32       SHA-256 of the payload
-//!  64  zero
+//!  64  sealed        u16 le   1 when a seal follows, 0 when not
+//!  66  zero
+//!  96  seal          32       of octets 0 to 95 and the index of the slot
+//! 128  zero
 //! 508  CRC-32C       u32 le   of octets 0 to 507
 //! ```
 
 use postern_core::port::SECTOR_BYTES;
 
+use super::seal::{self, SEAL_BYTES, Sealed};
 use super::{CRC, PAYLOAD_BYTES_MAX};
 
 const MAGIC: [u8; 8] = *b"PSTRNSLT";
 const LAYOUT: u16 = 1;
 const FLAG_TRIAL: u16 = 1;
+const SEALED_AT: usize = 64;
+const SEAL_AT: usize = 96;
 const CRC_AT: usize = SECTOR_BYTES - 4;
 
 /// What a header says.
@@ -38,6 +44,8 @@ pub struct Header {
     pub payload_bytes: u32,
     /// SHA-256 of the payload.
     pub digest: [u8; 32],
+    /// The device's seal.
+    pub seal: Option<[u8; SEAL_BYTES]>,
 }
 
 /// Why a sector is not a header.
@@ -58,7 +66,7 @@ impl Header {
     pub fn encode(&self) -> [u8; SECTOR_BYTES] {
         let mut sector = [0; SECTOR_BYTES];
         let flags = if self.trial { FLAG_TRIAL } else { 0 };
-        let parts: [(usize, &[u8]); 8] = [
+        let parts: [(usize, &[u8]); 10] = [
             (0, &MAGIC),
             (8, &LAYOUT.to_le_bytes()),
             (10, &flags.to_le_bytes()),
@@ -67,12 +75,31 @@ impl Header {
             (24, &self.floor.to_le_bytes()),
             (28, &self.payload_bytes.to_le_bytes()),
             (32, &self.digest),
+            (SEALED_AT, &u16::from(self.seal.is_some()).to_le_bytes()),
+            (SEAL_AT, &self.seal.unwrap_or([0; SEAL_BYTES])),
         ];
         for (at, part) in parts {
             put(&mut sector, at, part);
         }
         seal(&mut sector);
         sector
+    }
+
+    /// The same header with the seal of the device with this key, for this slot.
+    #[must_use]
+    pub fn sealed(self, key: &[u8; 32], slot: u8) -> Self {
+        // The mark that a seal follows is sealed with the rest.
+        let sector = Self { seal: Some([0; SEAL_BYTES]), ..self }.encode();
+        let covered = sector.get(..SEAL_AT).unwrap_or_default();
+        Self { seal: Some(seal::seal(key, Sealed::Slot(slot), &[covered])), ..self }
+    }
+
+    /// Whether the device with this key sealed it for this slot.
+    pub fn is_sealed_by(&self, key: &[u8; 32], slot: u8) -> bool {
+        match (self.seal, self.sealed(key, slot).seal) {
+            (Some(found), Some(expected)) => seal::same(&found, &expected),
+            _ => false,
+        }
     }
 
     /// Reads a sector.
@@ -91,6 +118,7 @@ impl Header {
             floor: u32::from_le_bytes(get(sector, 24)),
             payload_bytes: u32::from_le_bytes(get(sector, 28)),
             digest: get(sector, 32),
+            seal: (u16::from_le_bytes(get(sector, SEALED_AT)) == 1).then(|| get(sector, SEAL_AT)),
         };
         let too_long = usize::try_from(header.payload_bytes).is_ok_and(|bytes| bytes > PAYLOAD_BYTES_MAX);
         // Whatever this version does not know must be zero: encoding again must give the same.
@@ -121,14 +149,12 @@ pub(super) fn seal(sector: &mut [u8; SECTOR_BYTES]) {
 
 /// Checks magic and check sum.
 pub(super) fn check_seal(sector: &[u8; SECTOR_BYTES], magic: &[u8; 8]) -> Result<(), HeaderError> {
-    if sector.iter().all(|&byte| byte == 0) || sector.iter().all(|&byte| byte == 0xff) {
-        return Err(HeaderError::Blank);
+    if get::<8>(sector, 0) != *magic {
+        let blank = sector.iter().all(|&byte| byte == 0) || sector.iter().all(|&byte| byte == 0xff);
+        return Err(if blank { HeaderError::Blank } else { HeaderError::Damaged });
     }
     let crc = CRC.checksum(sector.get(..CRC_AT).unwrap_or_default());
-    if get::<8>(sector, 0) != *magic || u32::from_le_bytes(get(sector, CRC_AT)) != crc {
-        return Err(HeaderError::Damaged);
-    }
-    Ok(())
+    if u32::from_le_bytes(get(sector, CRC_AT)) == crc { Ok(()) } else { Err(HeaderError::Damaged) }
 }
 
 #[cfg(test)]
@@ -142,7 +168,27 @@ mod tests {
         floor: 7,
         payload_bytes: 1000,
         digest: [0xab; 32],
+        seal: Some([0xcd; SEAL_BYTES]),
     };
+
+    #[test]
+    fn a_seal_is_for_one_device_one_slot_and_one_content() {
+        let header = HEADER.sealed(&[1; 32], 3);
+        assert!(header.is_sealed_by(&[1; 32], 3));
+        assert!(!header.is_sealed_by(&[2; 32], 3), "another device");
+        assert!(!header.is_sealed_by(&[1; 32], 4), "another slot");
+        for other in [
+            Header { generation: 1, ..header },
+            Header { trial: false, ..header },
+            Header { schema: 2, ..header },
+            Header { floor: 8, ..header },
+            Header { payload_bytes: 999, ..header },
+            Header { digest: [0; 32], ..header },
+            Header { seal: None, ..header },
+        ] {
+            assert!(!other.is_sealed_by(&[1; 32], 3), "{other:?}");
+        }
+    }
 
     #[test]
     fn round_trip_and_golden_bytes() {

@@ -13,19 +13,27 @@
 //!  24  boots        u32 le   starts since the store was formatted
 //!  28  unclean      u32 le   starts in a row that were not followed by a healthy period
 //!  32  confirmed    6 x (generation u64 le, digest 32): confirmed trials, newest first
-//! 272  zero
+//! 272  committed    6 x u64 le: generation last committed to each slot, 0 is none
+//! 320  zero
+//! 472  sealed       u16 le   1 when a seal follows, 0 when not
+//! 474  zero         2
+//! 476  seal         32       of octets 0 to 475
 //! 508  CRC-32C      u32 le   of octets 0 to 507
 //! ```
 
 use postern_core::port::SECTOR_BYTES;
 
-use super::header::{HeaderError, check_seal, get, put, seal};
+use super::header::{self, HeaderError, check_seal, get, put};
+use super::seal::{self, SEAL_BYTES, Sealed};
 use super::{JOURNAL_RECORDS, SLOTS};
 
 const MAGIC: [u8; 8] = *b"PSTRNJRN";
 const LAYOUT: u16 = 1;
 const CONFIRMED_AT: usize = 32;
 const CONFIRMED_BYTES: usize = 40;
+const COMMITTED_AT: usize = CONFIRMED_AT + SLOTS * CONFIRMED_BYTES;
+const SEALED_AT: usize = 472;
+const SEAL_AT: usize = 476;
 
 /// A trial that was confirmed: bound to its content, not only to its number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,15 +57,31 @@ pub struct JournalState {
     pub unclean_boots: u32,
     /// Confirmed trials, newest first.
     pub confirmed: [Confirmation; SLOTS],
+    /// Generation last committed to each slot; 0 is none.
+    pub committed: [u64; SLOTS],
 }
 
 /// Something to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
-    /// The trial with this generation and digest is confirmed.
-    Confirmed(Confirmation),
+    /// A generation was written to a slot.
+    Committed {
+        /// Which slot.
+        slot: usize,
+        /// Which generation.
+        generation: u64,
+        /// The floor it raises the device to.
+        floor: u32,
+    },
+    /// The trial with this generation and digest is confirmed, and the device raised to its floor.
+    Confirmed(Confirmation, u32),
     /// Slots below this floor do not count any more; never goes down.
     Floor(u32),
+    /// Every slot was erased: nothing below this generation counts any more, wherever it lies.
+    Wiped {
+        /// The first generation that may come.
+        below: u64,
+    },
     /// The machine started.
     Booted,
     /// The machine has been healthy for a while.
@@ -69,7 +93,13 @@ impl JournalState {
     pub fn with(&self, mark: Mark) -> Option<JournalState> {
         let mut next = *self;
         match mark {
-            Mark::Confirmed(confirmation) => {
+            Mark::Committed { slot, generation, floor } => {
+                if let Some(place) = next.committed.get_mut(slot) {
+                    *place = generation;
+                }
+                next.floor = floor.max(self.floor);
+            }
+            Mark::Confirmed(confirmation, floor) => {
                 if self.is_confirmed(confirmation.generation, &confirmation.digest) {
                     return None;
                 }
@@ -77,8 +107,13 @@ impl JournalState {
                 if let Some(first) = next.confirmed.first_mut() {
                     *first = confirmation;
                 }
+                next.floor = floor.max(self.floor);
             }
             Mark::Floor(floor) => next.floor = floor.max(self.floor),
+            Mark::Wiped { below } => {
+                next.confirmed = [Confirmation::default(); SLOTS];
+                next.committed = [below; SLOTS];
+            }
             Mark::Booted => {
                 next.boots = self.boots.saturating_add(1);
                 next.unclean_boots = self.unclean_boots.saturating_add(1);
@@ -98,13 +133,18 @@ impl JournalState {
             && self.confirmed.iter().any(|one| one.generation == generation && one.digest == *digest)
     }
 
+    /// The number a sector claims to have; `None` when it does not look like a record.
+    pub(super) fn claimed_sequence(sector: &[u8; SECTOR_BYTES]) -> Option<u64> {
+        sector.starts_with(&MAGIC).then(|| u64::from_le_bytes(get(sector, 16)))
+    }
+
     /// The sector this record stands in, in each copy.
     pub fn record_index(&self) -> usize {
         usize::try_from(self.sequence % JOURNAL_RECORDS as u64).unwrap_or(0)
     }
 
-    /// The sector.
-    pub fn encode(&self) -> [u8; SECTOR_BYTES] {
+    /// The sector, with the seal of the device with this key.
+    pub fn encode(&self, key: Option<&[u8; 32]>) -> [u8; SECTOR_BYTES] {
         let mut sector = [0; SECTOR_BYTES];
         let parts: [(usize, &[u8]); 6] = [
             (0, &MAGIC),
@@ -122,8 +162,28 @@ impl JournalState {
             put(&mut sector, at, &one.generation.to_le_bytes());
             put(&mut sector, at + 8, &one.digest);
         }
-        seal(&mut sector);
+        for (index, generation) in self.committed.iter().enumerate() {
+            put(&mut sector, COMMITTED_AT + index * 8, &generation.to_le_bytes());
+        }
+        if let Some(key) = key {
+            put(&mut sector, SEALED_AT, &1_u16.to_le_bytes());
+            let seal = seal::seal(key, Sealed::Marks, &[sector.get(..SEAL_AT).unwrap_or_default()]);
+            put(&mut sector, SEAL_AT, &seal);
+        }
+        header::seal(&mut sector);
         sector
+    }
+
+    /// Whether the sector, which was read with success, carries the seal of the device with this
+    /// key, or none when the device has no key yet.
+    pub fn is_sealed_by(sector: &[u8; SECTOR_BYTES], key: Option<&[u8; 32]>) -> bool {
+        let covered = sector.get(..SEAL_AT).unwrap_or_default();
+        let found = get::<SEAL_BYTES>(sector, SEAL_AT);
+        match (key, u16::from_le_bytes(get(sector, SEALED_AT))) {
+            (None, 0) => found == [0; SEAL_BYTES],
+            (Some(key), 1) => seal::same(&found, &seal::seal(key, Sealed::Marks, &[covered])),
+            _ => false,
+        }
     }
 
     /// Reads a sector.
@@ -141,13 +201,19 @@ impl JournalState {
             boots: u32::from_le_bytes(get(sector, 24)),
             unclean_boots: u32::from_le_bytes(get(sector, 28)),
             confirmed: [Confirmation::default(); SLOTS],
+            committed: [0; SLOTS],
         };
         for (index, one) in state.confirmed.iter_mut().enumerate() {
             let at = CONFIRMED_AT + index * CONFIRMED_BYTES;
             *one =
                 Confirmation { generation: u64::from_le_bytes(get(sector, at)), digest: get(sector, at + 8) };
         }
-        if state.sequence == 0 || state.encode() != *sector {
+        for (index, generation) in state.committed.iter_mut().enumerate() {
+            *generation = u64::from_le_bytes(get(sector, COMMITTED_AT + index * 8));
+        }
+        // Whatever this version does not know must be zero; the seal is looked at by who has the key.
+        let same = state.encode(None).get(..SEALED_AT) == sector.get(..SEALED_AT);
+        if state.sequence == 0 || !same || get::<2>(sector, SEALED_AT + 2) != [0; 2] {
             return Err(HeaderError::Impossible);
         }
         Ok(state)
@@ -170,11 +236,11 @@ mod tests {
         assert_eq!(healthy.with(Mark::Healthy), None, "nothing to write");
         let raised = healthy.with(Mark::Floor(5)).unwrap();
         assert_eq!(raised.with(Mark::Floor(3)), None, "a floor never goes down");
-        let confirmed = raised.with(Mark::Confirmed(CONFIRMATION)).unwrap();
+        let confirmed = raised.with(Mark::Confirmed(CONFIRMATION, 0)).unwrap();
         assert!(confirmed.is_confirmed(9, &[9; 32]));
         assert!(!confirmed.is_confirmed(9, &[8; 32]));
         assert!(!confirmed.is_confirmed(0, &[0; 32]), "an empty place confirms nothing");
-        assert_eq!(confirmed.with(Mark::Confirmed(CONFIRMATION)), None);
+        assert_eq!(confirmed.with(Mark::Confirmed(CONFIRMATION, 0)), None);
         assert_eq!(confirmed.floor, 5);
     }
 
@@ -182,7 +248,7 @@ mod tests {
     fn older_confirmations_are_kept_as_long_as_there_are_slots() {
         let mut state = JournalState::default();
         for generation in 1..=SLOTS as u64 {
-            state = state.with(Mark::Confirmed(Confirmation { generation, digest: [1; 32] })).unwrap();
+            state = state.with(Mark::Confirmed(Confirmation { generation, digest: [1; 32] }, 0)).unwrap();
         }
         assert!((1..=SLOTS as u64).all(|generation| state.is_confirmed(generation, &[1; 32])));
     }
@@ -191,13 +257,20 @@ mod tests {
     fn round_trip_and_every_bit_flip() {
         let state =
             JournalState { sequence: 77, floor: 1, boots: 2, unclean_boots: 3, ..JournalState::default() };
-        let state = state.with(Mark::Confirmed(CONFIRMATION)).unwrap();
-        let sector = state.encode();
-        assert_eq!(JournalState::decode(&sector), Ok(state));
-        for bit in 0..SECTOR_BYTES * 8 {
-            let mut flipped = sector;
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(JournalState::decode(&flipped).is_err(), "bit {bit}");
+        let state = state.with(Mark::Confirmed(CONFIRMATION, 0)).unwrap();
+        let state = state.with(Mark::Committed { slot: 5, generation: 9, floor: 2 }).unwrap();
+        assert_eq!((state.committed, state.floor), ([0, 0, 0, 0, 0, 9], 2));
+        for key in [None, Some(&[7; 32])] {
+            let sector = state.encode(key);
+            assert_eq!(JournalState::decode(&sector), Ok(state));
+            assert!(JournalState::is_sealed_by(&sector, key));
+            assert!(!JournalState::is_sealed_by(&sector, Some(&[8; 32])));
+            assert_eq!(JournalState::is_sealed_by(&sector, None), key.is_none());
+            for bit in 0..SECTOR_BYTES * 8 {
+                let mut flipped = sector;
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert!(JournalState::decode(&flipped).is_err(), "bit {bit}");
+            }
         }
     }
 }

@@ -5,9 +5,10 @@ use sha2::{Digest, Sha256};
 
 use super::header::{Header, HeaderError};
 use super::journal::{Confirmation, JournalState, Mark};
+use super::leases::{Lease, LeaseError, Leases};
 use super::{
-    Choice, JOURNAL_COPIES, JOURNAL_RECORDS, PARTITION_BYTES_MIN, PAYLOAD_BYTES_MAX, SLOTS, SlotState,
-    choose, record_offset, slot_offset,
+    COPIES, Choice, Identity, PARTITION_BYTES_MIN, PAYLOAD_BYTES_MAX, SLOT_BYTES, SLOTS, SlotState, choose,
+    lease_offset, record_offset, records, slot_offset,
 };
 
 /// Octets read at once.
@@ -52,40 +53,61 @@ impl From<PartitionError> for CommitError {
 /// An opened store.
 #[derive(Debug)]
 pub struct Store<P> {
-    partition: P,
-    slots: [SlotState; SLOTS],
-    journal: JournalState,
+    pub(super) partition: P,
+    pub(super) identity: Option<Identity>,
+    pub(super) slots: [SlotState; SLOTS],
+    pub(super) journal: JournalState,
+    pub(super) leases: Leases,
     /// Above every generation that may be on the medium, also after commits that failed.
     next_generation: u64,
 }
 
 impl<P: Partition> Store<P> {
-    /// Reads every slot and the journal. Never writes. A blank or ruined partition opens as well;
+    /// Reads every slot and every record. Never writes. A blank or ruined partition opens as well;
     /// its choice is the factory profile.
     ///
     /// # Errors
     /// [`OpenError::TooSmall`].
-    pub fn open(mut partition: P) -> Result<Self, OpenError> {
+    pub fn open(partition: P) -> Result<Self, OpenError> {
         if partition.size_bytes() < PARTITION_BYTES_MIN as u64 {
             return Err(OpenError::TooSmall);
         }
-        let journal = newest_record(&mut partition);
-        let mut slots = [SlotState::Unreadable; SLOTS];
-        for (index, slot) in slots.iter_mut().enumerate() {
-            *slot = inspect(&mut partition, index);
-        }
-        let generations = slots.iter().filter_map(SlotState::header).map(|header| header.generation);
-        let confirmed = journal.confirmed.iter().map(|one| one.generation);
-        let next_generation = generations.chain(confirmed).max().unwrap_or(0).saturating_add(1);
-        Ok(Self { partition, slots, journal, next_generation })
+        let mut store = Self {
+            partition,
+            identity: None,
+            slots: [SlotState::Unreadable; SLOTS],
+            journal: JournalState::default(),
+            leases: Leases::default(),
+            next_generation: 1,
+        };
+        store.read_again();
+        let generations = store.slots.iter().filter_map(SlotState::header).map(|header| header.generation);
+        let confirmed = store.journal.confirmed.iter().map(|one| one.generation);
+        let committed = store.journal.committed.iter().copied();
+        let highest = generations.chain(confirmed).chain(committed).max().unwrap_or(0);
+        store.next_generation = highest.saturating_add(1);
+        Ok(store)
     }
 
     /// Reads everything once more, as [`Store::open`] does.
     pub fn read_again(&mut self) {
-        self.journal = newest_record(&mut self.partition);
-        for (index, slot) in self.slots.iter_mut().enumerate() {
-            *slot = inspect(&mut self.partition, index);
+        self.identity = records::identity(&mut self.partition);
+        let key = self.identity.as_ref().map(|identity| &identity.key);
+        self.journal = records::marks(&mut self.partition, key);
+        self.leases = records::leases(&mut self.partition, key);
+        for index in 0..SLOTS {
+            self.look_at(index);
         }
+    }
+
+    /// Who the device is; `None` before its first start.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// Counters leased ahead.
+    pub fn leases(&self) -> &Leases {
+        &self.leases
     }
 
     /// What is in force.
@@ -122,11 +144,12 @@ impl<P: Partition> Store<P> {
         let length = usize::try_from(header.payload_bytes).map_err(|_| CommitError::TooLong)?;
         let payload = buffer.get_mut(..length).ok_or(CommitError::TooLong)?;
         let mut at = slot_offset(index) + SECTOR_BYTES as u64;
-        for part in payload.chunks_mut(SECTOR_BYTES) {
-            let mut sector = [0; SECTOR_BYTES];
-            self.partition.read(at, &mut sector)?;
-            part.copy_from_slice(sector.get(..part.len()).unwrap_or_default());
-            at += SECTOR_BYTES as u64;
+        for part in payload.chunks_mut(CHUNK_BYTES) {
+            let mut chunk = [0; CHUNK_BYTES];
+            let sectors = chunk.get_mut(..part.len().next_multiple_of(SECTOR_BYTES)).unwrap_or_default();
+            self.partition.read(at, sectors)?;
+            part.copy_from_slice(sectors.get(..part.len()).unwrap_or_default());
+            at += CHUNK_BYTES as u64;
         }
         let fits = <[u8; 32]>::from(Sha256::digest(&*payload)) == header.digest;
         if fits { Ok(payload) } else { Err(CommitError::ReadBack) }
@@ -157,19 +180,38 @@ impl<P: Partition> Store<P> {
         let generation = self.next_generation;
         self.next_generation = generation.saturating_add(1);
         let trial = kind == Kind::Trial;
-        let header = Header { generation, trial, schema, floor, payload_bytes, digest };
+        let header = Header { generation, trial, schema, floor, payload_bytes, digest, seal: None };
         let index = self.slot_to_spend();
-        let written = self.write_slot(index, &header, payload);
-        // Whatever happened, believe only what can be read.
-        let found = inspect(&mut self.partition, index);
-        if let Some(slot) = self.slots.get_mut(index) {
-            *slot = found;
+        let header = self.write_and_read_back(index, header, payload)?;
+        // A trial raises the floor when it is confirmed.
+        let floor = if trial { 0 } else { floor };
+        if let Err(error) = self.mark(Mark::Committed { slot: index, generation, floor }) {
+            self.distrust(index);
+            return Err(error);
         }
+        Ok(header)
+    }
+
+    /// Writes a slot, sealed when the device has a key, and believes only what can be read.
+    fn write_and_read_back(
+        &mut self,
+        index: usize,
+        header: Header,
+        payload: &[u8],
+    ) -> Result<Header, CommitError> {
+        let place = u8::try_from(index).unwrap_or(u8::MAX);
+        let header = match &self.identity {
+            Some(identity) => header.sealed(&identity.key, place),
+            None => header,
+        };
+        let written = self.write_slot(index, &header, payload);
+        self.look_at(index);
         if let Err(error) = written {
             self.distrust(index);
             return Err(error.into());
         }
-        if found == SlotState::Valid(header) { Ok(header) } else { Err(CommitError::ReadBack) }
+        let found = self.slots.get(index);
+        if found == Some(&SlotState::Valid(header)) { Ok(header) } else { Err(CommitError::ReadBack) }
     }
 
     /// Confirms the trial with this generation: from now on it counts.
@@ -179,8 +221,9 @@ impl<P: Partition> Store<P> {
     pub fn confirm(&mut self, generation: u64) -> Result<(), CommitError> {
         let trial =
             self.slots.iter().filter_map(SlotState::header).find(|header| header.generation == generation);
-        let digest = trial.filter(|header| header.trial).ok_or(CommitError::NoSuchTrial)?.digest;
-        self.mark(Mark::Confirmed(Confirmation { generation, digest }))
+        let Header { digest, floor, .. } =
+            *trial.filter(|header| header.trial).ok_or(CommitError::NoSuchTrial)?;
+        self.mark(Mark::Confirmed(Confirmation { generation, digest }, floor))
     }
 
     /// Keeps a mark. One that changes nothing writes nothing.
@@ -191,17 +234,9 @@ impl<P: Partition> Store<P> {
         let Some(next) = self.journal.with(mark) else { return Ok(()) };
         // Even if it fails this number may be on the medium: it is not used for anything else.
         self.journal.sequence = next.sequence;
-        let sector = next.encode();
-        for copy in 0..JOURNAL_COPIES {
-            self.partition.write(record_offset(copy, next.record_index()), &sector)?;
-        }
-        self.partition.flush()?;
-        let mut copies = 0;
-        for copy in 0..JOURNAL_COPIES {
-            let mut found = [0; SECTOR_BYTES];
-            let read = self.partition.read(record_offset(copy, next.record_index()), &mut found);
-            copies += usize::from(read.is_ok() && found == sector);
-        }
+        let sector = next.encode(self.identity.as_ref().map(|identity| &identity.key));
+        let index = next.record_index();
+        let copies = self.write_record(&sector, |copy| record_offset(copy, index))?;
         if copies == 0 {
             return Err(CommitError::ReadBack);
         }
@@ -209,24 +244,82 @@ impl<P: Partition> Store<P> {
         Ok(())
     }
 
-    /// Erases every slot and the journal: what is left is a partition that was never written.
+    /// Makes a lease durable: only when this returned may numbers up to its ceiling be used. A
+    /// lease that is there already writes nothing, and one never goes down.
+    ///
+    /// # Errors
+    /// [`LeaseError`]; the lease before stays in force.
+    pub fn lease(&mut self, lease: Lease, live: &[u64]) -> Result<(), LeaseError> {
+        let held = self.leases.ceiling(lease.fingerprint).unwrap_or(0);
+        let ceiling = lease.ceiling.max(held);
+        self.rebase(Lease { ceiling, ..lease }, live)
+    }
+
+    /// Sets a lease, also to a lower ceiling: an admin gives a key new numbers.
+    ///
+    /// # Errors
+    /// [`LeaseError`].
+    pub fn rebase(&mut self, lease: Lease, live: &[u64]) -> Result<(), LeaseError> {
+        let Some(next) = self.leases.with(lease, live)? else { return Ok(()) };
+        // Even if it fails this number may be on the medium: it is not used for anything else.
+        self.leases.sequence = next.sequence;
+        let record = next.encode(self.identity.as_ref().map(|identity| &identity.key));
+        let index = next.record_index();
+        if self.write_record(&record, |copy| lease_offset(copy, index))? == 0 {
+            return Err(CommitError::ReadBack.into());
+        }
+        self.leases = next;
+        Ok(())
+    }
+
+    /// Writes a record into both copies; returns how many can be read back.
+    pub(super) fn write_record<const N: usize>(
+        &mut self,
+        record: &[u8; N],
+        offset: impl Fn(usize) -> u64,
+    ) -> Result<usize, CommitError> {
+        for copy in 0..COPIES {
+            self.partition.write(offset(copy), record)?;
+        }
+        self.partition.flush()?;
+        let mut copies = 0;
+        for copy in 0..COPIES {
+            let mut found = [0; N];
+            let read = self.partition.read(offset(copy), &mut found);
+            copies += usize::from(read.is_ok() && found == *record);
+        }
+        Ok(copies)
+    }
+
+    /// Erases every slot. Identity, floor and leases stay: the device is still the same, what was
+    /// erased does not count when it is written back, and no number may be used twice. The slot in force goes last, so that a cut leaves what there was
+    /// or nothing.
     ///
     /// # Errors
     /// [`CommitError::Medium`]; some of it may then be erased and some not.
     pub fn wipe(&mut self) -> Result<(), CommitError> {
-        let blank = [0; SECTOR_BYTES];
-        for index in 0..SLOTS {
-            self.partition.write(slot_offset(index), &blank)?;
-        }
-        for copy in 0..JOURNAL_COPIES {
-            for index in 0..JOURNAL_RECORDS {
-                self.partition.write(record_offset(copy, index), &blank)?;
-            }
+        let in_force = self.choice();
+        for index in (0..SLOTS).filter(|index| in_force != Choice::Slot(*index)) {
+            self.erase(slot_offset(index), SLOT_BYTES)?;
         }
         self.partition.flush()?;
+        if let Choice::Slot(index) = in_force {
+            self.erase(slot_offset(index), SLOT_BYTES)?;
+            self.partition.flush()?;
+        }
+        self.mark(Mark::Wiped { below: self.next_generation })?;
         self.read_again();
         let erased = self.slots.iter().all(|slot| *slot == SlotState::Unusable(HeaderError::Blank));
-        if erased && self.journal.sequence == 0 { Ok(()) } else { Err(CommitError::ReadBack) }
+        if erased { Ok(()) } else { Err(CommitError::ReadBack) }
+    }
+
+    fn erase(&mut self, offset: u64, bytes: usize) -> Result<(), PartitionError> {
+        let blank = [0; CHUNK_BYTES];
+        for at in (0..bytes).step_by(CHUNK_BYTES) {
+            let part = blank.get(..CHUNK_BYTES.min(bytes - at)).unwrap_or_default();
+            self.partition.write(offset + at as u64, part)?;
+        }
+        Ok(())
     }
 
     /// The partition.
@@ -256,16 +349,25 @@ impl<P: Partition> Store<P> {
 
     fn write_slot(&mut self, index: usize, header: &Header, payload: &[u8]) -> Result<(), PartitionError> {
         let mut at = slot_offset(index) + SECTOR_BYTES as u64;
-        for part in payload.chunks(SECTOR_BYTES) {
-            let mut sector = [0; SECTOR_BYTES];
-            if let Some(place) = sector.get_mut(..part.len()) {
+        for part in payload.chunks(CHUNK_BYTES) {
+            let mut chunk = [0; CHUNK_BYTES];
+            if let Some(place) = chunk.get_mut(..part.len()) {
                 place.copy_from_slice(part);
             }
-            self.partition.write(at, &sector)?;
-            at += SECTOR_BYTES as u64;
+            let sectors = chunk.get(..part.len().next_multiple_of(SECTOR_BYTES)).unwrap_or_default();
+            self.partition.write(at, sectors)?;
+            at += CHUNK_BYTES as u64;
         }
         self.partition.write(slot_offset(index), &header.encode())?;
         self.partition.flush()
+    }
+
+    /// Reads slot `index` again.
+    fn look_at(&mut self, index: usize) {
+        let found = inspect(&mut self.partition, index, self.identity.as_ref(), &self.journal);
+        if let Some(slot) = self.slots.get_mut(index) {
+            *slot = found;
+        }
     }
 
     /// A slot whose flush failed may read well now and be gone later: it is not chosen while this
@@ -278,7 +380,12 @@ impl<P: Partition> Store<P> {
 }
 
 /// Reads one slot, header and payload.
-fn inspect(partition: &mut impl Partition, index: usize) -> SlotState {
+fn inspect(
+    partition: &mut impl Partition,
+    index: usize,
+    identity: Option<&Identity>,
+    journal: &JournalState,
+) -> SlotState {
     let mut sector = [0; SECTOR_BYTES];
     if partition.read(slot_offset(index), &mut sector).is_err() {
         return SlotState::Unreadable;
@@ -287,6 +394,17 @@ fn inspect(partition: &mut impl Partition, index: usize) -> SlotState {
         Ok(header) => header,
         Err(error) => return SlotState::Unusable(error),
     };
+    let place = u8::try_from(index).unwrap_or(u8::MAX);
+    match (identity, header.seal) {
+        (None, None) => {}
+        (Some(identity), None) if identity.adopts(&header) => {}
+        (Some(_), None) => return SlotState::NotSealed,
+        (Some(identity), Some(_)) if header.is_sealed_by(&identity.key, place) => {}
+        _ => return SlotState::BadSeal,
+    }
+    if journal.committed.get(index).is_some_and(|&committed| header.generation < committed) {
+        return SlotState::Replayed;
+    }
     match payload_digest(partition, index, &header) {
         Some(digest) if digest == header.digest => SlotState::Valid(header),
         Some(_) => SlotState::Torn,
@@ -307,25 +425,4 @@ fn payload_digest(partition: &mut impl Partition, index: usize, header: &Header)
         at += CHUNK_BYTES as u64;
     }
     Some(hasher.finalize().into())
-}
-
-/// The newest record of all copies; the empty state when there is none.
-fn newest_record(partition: &mut impl Partition) -> JournalState {
-    let mut newest = JournalState::default();
-    for copy in 0..JOURNAL_COPIES {
-        for index in 0..JOURNAL_RECORDS {
-            let mut sector = [0; SECTOR_BYTES];
-            if partition.read(record_offset(copy, index), &mut sector).is_err() {
-                continue;
-            }
-            let record: Result<JournalState, HeaderError> = JournalState::decode(&sector);
-            if let Ok(state) = record {
-                // A record in a place that is not its own was misdirected.
-                if state.sequence > newest.sequence && state.record_index() == index {
-                    newest = state;
-                }
-            }
-        }
-    }
-    newest
 }

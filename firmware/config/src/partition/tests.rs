@@ -186,9 +186,13 @@ fn marks_go_round_and_survive_the_loss_of_a_copy() {
         assert_eq!(store.journal().boots, boots);
     }
     let mut memory = store.into_partition();
-    memory.bytes[..JOURNAL_BYTES].fill(0xff);
+    let copy = |copy| {
+        let start = usize::try_from(record_offset(copy, 0)).unwrap();
+        start..start + JOURNAL_RECORDS * SECTOR_BYTES
+    };
+    memory.bytes[copy(0)].fill(0xff);
     assert_eq!(open(memory.clone()).journal().boots, 300);
-    memory.bytes[JOURNAL_BYTES..2 * JOURNAL_BYTES].fill(0);
+    memory.bytes[copy(1)].fill(0);
     assert_eq!(open(memory).journal(), &JournalState::default());
 }
 
@@ -209,4 +213,160 @@ fn every_flipped_bit_of_a_slot_is_found() {
             if bit / 8 < SECTOR_BYTES { SlotState::Unusable(HeaderError::Damaged) } else { SlotState::Torn };
         assert_eq!(store.slots()[index], expected, "bit {bit}");
     }
+}
+
+fn device(octet: u8) -> Identity {
+    Identity::from_random(&[octet; 48])
+}
+
+/// A device that was flashed with "factory" and has started once.
+fn adopted() -> Store<Memory> {
+    let mut store = open(Memory::blank());
+    store.commit(b"factory", 1, 0, Kind::Permanent).unwrap();
+    store.adopt(device(1)).unwrap();
+    store
+}
+
+#[test]
+fn a_device_makes_its_own_what_it_was_flashed_with() {
+    let mut store = adopted();
+    assert_eq!(in_force(&mut store), Some(b"factory".to_vec()));
+    let mut store = reopened(store);
+    assert_eq!(in_force(&mut store), Some(b"factory".to_vec()));
+    assert_eq!(store.identity().map(|identity| identity.id), Some([1; 16]));
+    store.adopt(device(2)).unwrap();
+    assert_eq!(store.identity().map(|identity| identity.id), Some([1; 16]), "it keeps its identity");
+    store.commit(b"mine", 1, 0, Kind::Permanent).unwrap();
+    let header = *store.in_force().unwrap();
+    assert!(header.seal.is_some());
+    assert_eq!(in_force(&mut reopened(store)), Some(b"mine".to_vec()));
+}
+
+#[test]
+fn one_copy_of_the_identity_suffices_and_is_mended() {
+    let mut memory = adopted().into_partition();
+    memory.bytes[..SECTOR_BYTES].fill(0x55);
+    let mut store = open(memory);
+    assert_eq!(in_force(&mut store), Some(b"factory".to_vec()));
+    store.adopt(device(9)).unwrap();
+    let mut memory = store.into_partition();
+    let second = usize::try_from(identity_offset(1)).unwrap();
+    memory.bytes[second..second + SECTOR_BYTES].fill(0);
+    assert_eq!(open(memory).identity().map(|identity| identity.id), Some([1; 16]));
+}
+
+#[test]
+fn what_is_not_sealed_by_this_device_for_this_slot_does_not_count() {
+    let mut store = adopted();
+    store.commit(b"mine", 1, 0, Kind::Permanent).unwrap();
+    let Choice::Slot(mine) = store.choice() else { panic!() };
+    let memory = store.into_partition();
+    let range = |index: usize| {
+        let start = usize::try_from(slot_offset(index)).unwrap();
+        start..start + SLOT_BYTES
+    };
+    // Another slot unsealed, with a higher generation.
+    let mut forged = open(Memory::blank());
+    for round in 0..9_u8 {
+        forged.commit(&[round], 1, 0, Kind::Permanent).unwrap();
+    }
+    let Choice::Slot(theirs) = forged.choice() else { panic!() };
+    let forged = forged.into_partition();
+    let place = (0..SLOTS).find(|index| *index != mine && *index != 0).unwrap();
+    let mut spliced = memory.clone();
+    spliced.bytes[range(place)].copy_from_slice(&forged.bytes[range(theirs)]);
+    let mut store = open(spliced);
+    assert_eq!(store.slots()[place], SlotState::NotSealed);
+    assert_eq!(in_force(&mut store), Some(b"mine".to_vec()));
+    // The device's own slot, copied to another place; and that of another device in its own place.
+    let mut copied = memory.clone();
+    let own = memory.bytes[range(mine)].to_vec();
+    copied.bytes[range(place)].copy_from_slice(&own);
+    assert_eq!(open(copied).slots()[place], SlotState::BadSeal);
+    let mut other = open(Memory::blank());
+    other.adopt(device(7)).unwrap();
+    while other.choice() != Choice::Slot(mine) {
+        other.commit(&other.journal().sequence.to_le_bytes(), 1, 0, Kind::Permanent).unwrap();
+    }
+    let other = other.into_partition();
+    let mut moved = memory.clone();
+    moved.bytes[range(mine)].copy_from_slice(&other.bytes[range(mine)]);
+    let mut store = open(moved);
+    assert_eq!(store.slots()[mine], SlotState::BadSeal);
+    assert_eq!(in_force(&mut store), Some(b"factory".to_vec()));
+}
+
+#[test]
+fn a_slot_that_was_written_back_does_not_count() {
+    let mut store = adopted();
+    store.commit(b"with a weak key", 1, 0, Kind::Permanent).unwrap();
+    let Choice::Slot(weak) = store.choice() else { panic!() };
+    let before = store.into_partition();
+    let mut store = open(before.clone());
+    // Round through all slots: the weak one is overwritten.
+    for round in 0..=u8::try_from(SLOTS).unwrap() {
+        store.commit(&[round; 7], 1, 0, Kind::Permanent).unwrap();
+    }
+    let mut memory = store.into_partition();
+    let start = usize::try_from(slot_offset(weak)).unwrap();
+    memory.bytes[start..start + SLOT_BYTES].copy_from_slice(&before.bytes[start..start + SLOT_BYTES]);
+    let mut store = open(memory);
+    assert_eq!(store.slots()[weak], SlotState::Replayed);
+    assert_eq!(in_force(&mut store), Some([6; 7].to_vec()));
+    // After a wipe nothing of before counts, wherever it is written back.
+    store.wipe().unwrap();
+    assert_eq!(store.choice(), Choice::Factory);
+    let mut memory = store.into_partition();
+    memory.bytes[start..start + SLOT_BYTES].copy_from_slice(&before.bytes[start..start + SLOT_BYTES]);
+    let mut store = open(memory);
+    assert_eq!((store.slots()[weak], store.choice()), (SlotState::Replayed, Choice::Factory));
+    store.commit(b"anew", 1, 0, Kind::Permanent).unwrap();
+    assert_eq!(in_force(&mut reopened(store)), Some(b"anew".to_vec()));
+}
+
+#[test]
+fn marks_of_another_device_do_not_count() {
+    let mut store = adopted();
+    store.mark(Mark::Booted).unwrap();
+    let own = store.into_partition();
+    let mut other = open(Memory::blank());
+    other.adopt(device(7)).unwrap();
+    for _ in 0..50 {
+        other.mark(Mark::Booted).unwrap();
+    }
+    other.lease(Lease { fingerprint: 1, ceiling: 1 }, &[]).unwrap();
+    let other = other.into_partition();
+    let mut spliced = own.clone();
+    for at in [record_offset(0, 0), record_offset(1, 0), lease_offset(0, 0), lease_offset(1, 0)] {
+        let start = usize::try_from(at).unwrap();
+        for index in (1..40).map(|sector| start + sector * SECTOR_BYTES) {
+            if own.bytes[index..index + SECTOR_BYTES].iter().all(|&octet| octet == 0) {
+                spliced.bytes[index..index + SECTOR_BYTES]
+                    .copy_from_slice(&other.bytes[index..index + SECTOR_BYTES]);
+            }
+        }
+    }
+    let store = open(spliced);
+    assert_eq!((store.journal().boots, store.leases().ceiling(1)), (1, None));
+}
+
+#[test]
+fn leases_rise_and_survive_the_loss_of_a_copy() {
+    let mut store = adopted();
+    for ceiling in 1..200 {
+        store.lease(Lease { fingerprint: 7, ceiling }, &[7]).unwrap();
+        store.lease(Lease { fingerprint: 7, ceiling: 1 }, &[7]).unwrap();
+        assert_eq!(store.leases().ceiling(7), Some(ceiling), "never down");
+        if ceiling % 50 == 0 {
+            store = reopened(store);
+        }
+    }
+    let writes = store.partition().writes;
+    store.lease(Lease { fingerprint: 7, ceiling: 199 }, &[7]).unwrap();
+    assert_eq!(store.partition().writes, writes, "nothing new, nothing written");
+    store.rebase(Lease { fingerprint: 7, ceiling: 5 }, &[7]).unwrap();
+    let mut memory = store.into_partition();
+    let start = usize::try_from(lease_offset(0, 0)).unwrap();
+    memory.bytes[start..start + LEASE_RECORDS * LEASE_SECTORS * SECTOR_BYTES].fill(0xff);
+    assert_eq!(open(memory).leases().ceiling(7), Some(5), "an admin may");
 }
