@@ -10,6 +10,7 @@
 //! | --- | --- | --- |
 //! | [`wire`] | frame bytes | a [`Knock`] or [`wire::Ignored`] with its reason |
 //! | [`matcher`] | a knock and the [`RuleSet`] | progress, completion, taint |
+//! | [`spa`] | a datagram and the keys | an admitted request, or the reason why not |
 //! | [`grant`] | a completed sequence | what is open, for whom, until when |
 //! | [`engine`] | an [`engine::Input`] | [`engine::Effects`] for the shell |
 //!

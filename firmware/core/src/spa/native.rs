@@ -18,6 +18,8 @@ pub mod request;
 pub mod verifier;
 
 #[cfg(test)]
+mod reboots;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod vectors;

@@ -5,7 +5,7 @@ use core::net::IpAddr;
 use heapless::Vec;
 
 use super::native::request::Request;
-use crate::limits::{DOORS_MAX, SOURCES_PER_KEY_MAX, WINDOWS_PER_KEY_MAX};
+use crate::limits::{DOORS_MAX, OPEN_FOR_MAX, OPEN_FOR_MIN, SOURCES_PER_KEY_MAX, WINDOWS_PER_KEY_MAX};
 use crate::rule::DoorId;
 use crate::time::Duration;
 
@@ -302,7 +302,7 @@ impl Policy {
     /// door says. Without a longest lease of its own a key gets no more than the door says.
     pub fn lease(&self, wanted_secs: u32, open_for: Duration) -> Duration {
         let wanted = if wanted_secs == 0 { open_for } else { Duration::from_secs(u64::from(wanted_secs)) };
-        wanted.min(self.longest.unwrap_or(open_for))
+        wanted.min(self.longest.unwrap_or(open_for)).min(OPEN_FOR_MAX).max(OPEN_FOR_MIN)
     }
 }
 
@@ -425,5 +425,9 @@ mod tests {
         assert_eq!(capped.lease(900, secs(30)), secs(900));
         assert_eq!(capped.lease(u32::MAX, secs(30)), secs(3600));
         assert_eq!(capped.lease(0, secs(7200)), secs(3600));
+        let endless = Policy { longest: Some(secs(u64::MAX)), ..policy() };
+        assert_eq!(endless.lease(u32::MAX, secs(30)), OPEN_FOR_MAX);
+        let nothing = Policy { longest: Some(Duration::ZERO), ..policy() };
+        assert_eq!(nothing.lease(0, secs(30)), OPEN_FOR_MIN);
     }
 }
