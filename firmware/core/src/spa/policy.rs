@@ -138,6 +138,8 @@ pub struct Policy {
     /// The longest lease; `None` is what the door says. A longer wish is cut, not refused: a door that
     /// is open for less than was asked helps, one that stays shut does not.
     pub longest: Option<Duration>,
+    /// Grants it may have at one door at a time. Counted by who keeps the grants, not here.
+    pub grants_per_door: u8,
     /// Networks its packets and claims must be of; none is every one.
     pub sources: Vec<Network, SOURCES_PER_KEY_MAX>,
     /// Whether a request may name addresses.
@@ -164,6 +166,7 @@ impl Default for Policy {
             disabled: false,
             doors: DoorSet::NONE,
             longest: None,
+            grants_per_door: 1,
             sources: Vec::new(),
             claims: ClaimRule::default(),
             counter_first: 0,
@@ -376,6 +379,11 @@ mod tests {
         assert!(!network("198.51.100.6", 32).contains(CLIENT));
         assert!(!network("198.51.100.6", 200).contains(CLIENT));
         assert!(network("198.51.100.6", 31).contains(CLIENT));
+        let v6 = |prefix| network("2001:db8::", prefix).contains("2001:db8:8000::".parse().unwrap());
+        assert!(v6(32) && !v6(33) && !v6(128));
+        assert!(network("::1", 128).contains("::1".parse().unwrap()));
+        assert!(!network("::1", 128).contains("::".parse().unwrap()));
+        assert!(network("::1", 127).contains("::".parse().unwrap()));
     }
 
     #[test]

@@ -93,6 +93,7 @@ fn an_honest_packet_is_admitted_once() {
         lease: Duration::from_secs(900),
         sources: Vec::from_slice(&[CLIENT]).unwrap(),
         one_shot: true,
+        grants_per_door: 1,
         counter: COUNTER,
     };
     assert_eq!(admitted, expected);
@@ -243,6 +244,28 @@ fn a_new_configuration_forgets_no_counter() {
     assert!(verify(&mut after, &sealed(&request(COUNTER + 1))).is_ok(), "and the lease goes on");
 }
 
+/// A new configuration between the packet and the medium's answer is the one that counts.
+#[test]
+fn a_packet_that_waits_meets_the_new_policy() {
+    let mut before = verifier();
+    let packet = sealed(&request(COUNTER));
+    let Ok(Verdict::Waiting(waiting)) = before.verify(&packet, arrival(Instant::BOOT), &doors()) else {
+        panic!("it waits");
+    };
+    let mut after = Verifier::new(DEVICE);
+    after.add(&key(2), Policy { counter_last: COUNTER - 1, ..policy() }, 0).unwrap();
+    after.carry_over(&before);
+    // The ceiling that was asked for is known, so that a copy does not ask anew.
+    let mut same = verifier();
+    same.carry_over(&before);
+    let copy = same.verify(&sealed(&request(COUNTER + 9)), arrival(Instant::BOOT), &doors());
+    assert!(matches!(copy, Ok(Verdict::Waiting(copy)) if copy.ceiling == waiting.ceiling));
+    after.persisted(waiting.tag, waiting.ceiling);
+    let resumed = after.resume(&waiting, Instant::BOOT, None, &doors());
+    let reason = Refusal::Policy(PolicyRefusal::CounterTooLate);
+    assert_eq!(resumed, Err(Refused { key: Some(KeyId(0)), reason }));
+}
+
 #[test]
 fn what_policy_refuses_is_used_up() {
     let mut verifier = Verifier::new(DEVICE);
@@ -332,6 +355,9 @@ fn nobody_wears_out_the_medium() {
         assert!(knock(&mut verifier, Instant::BOOT).is_ok());
     }
     assert_eq!(knock(&mut verifier, Instant::BOOT), refused(Refusal::TooManyWrites));
+    let mut reloaded = self::verifier();
+    reloaded.carry_over(&verifier);
+    assert_eq!(knock(&mut reloaded, Instant::BOOT), refused(Refusal::TooManyWrites));
     let later = Instant::BOOT + CEILING_WRITE_EVERY;
     assert!(knock(&mut verifier, later).is_ok());
 }

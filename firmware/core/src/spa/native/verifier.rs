@@ -56,6 +56,8 @@ pub struct Admitted {
     pub sources: Vec<IpAddr, CLAIMS_MAX>,
     /// Whether the first new connection shall use the grant up.
     pub one_shot: bool,
+    /// Grants the key may have at this door at a time.
+    pub grants_per_door: u8,
     /// The counter, for the record.
     pub counter: u64,
 }
@@ -352,6 +354,7 @@ impl Verifier {
             lease: entry.policy.lease(request.lease_secs, open_for),
             sources,
             one_shot: request.one_shot,
+            grants_per_door: entry.policy.grants_per_door,
             counter,
         })
     }
