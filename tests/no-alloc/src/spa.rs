@@ -7,7 +7,7 @@ use postern_core::spa::key::{DeviceId, KeyUse, SpaKey};
 use postern_core::spa::native::{Admitted, Arrival, Refused, Request, Sealer, Verdict, Verifier};
 use postern_core::spa::policy::Policy;
 use postern_core::spa::replay::counter;
-use postern_core::spa::rotating::cursor::{Cursor, attempt};
+use postern_core::spa::rotating::cursor::{Cursor, attempt, list_tag, rotating_tag};
 use postern_core::spa::rotating::{Knocks, Shape, ShapeError, guards, knocks};
 
 /// Reads a datagram, and goes on as if the ceiling it wanted had been written.
@@ -79,6 +79,7 @@ pub fn rotate(
     let counter = attempt(cursor.awaited().0, tries, 8);
     let knocks = knocks(&key, door, counter, shape, |step| step.value == 22)?;
     let _ = black_box(guards(shape, knocks.iter()));
+    black_box([rotating_tag(&key, door), list_tag(door, &knocks)]);
     if let Ok(next) = cursor.check(counter) {
         cursor.persisted(next);
         let _ = black_box(cursor.consume(counter));

@@ -20,9 +20,23 @@ pub const KEY_BYTES: usize = 32;
 pub struct DeviceId(pub [u8; 16]);
 
 /// What a key in a journal is called: the same secret on the same device has the same tag, whatever
-/// the key is named and wherever it stands in the configuration.
+/// the key is named and wherever it stands in the configuration. Rows of sequences have tags too, see
+/// [`super::rotating::cursor`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyTag(pub [u8; 8]);
+
+impl KeyTag {
+    /// The first eight of `octets`.
+    pub(crate) const fn cut(octets: &[u8; 32]) -> Self {
+        let [a, b, c, d, e, f, g, h, ..] = *octets;
+        Self([a, b, c, d, e, f, g, h])
+    }
+
+    /// As a number, as journals keep it.
+    pub const fn fingerprint(self) -> u64 {
+        u64::from_le_bytes(self.0)
+    }
+}
 
 /// A secret: 32 octets from a random generator, never a password. Wiped when dropped, not printed.
 #[derive(Clone)]
@@ -45,8 +59,7 @@ impl SpaKey {
 
     /// The name of this key in the journal of `device`.
     pub fn tag(&self, device: DeviceId) -> KeyTag {
-        let [a, b, c, d, e, f, g, h, ..] = self.derive(KeyUse::Journal, device).octets;
-        KeyTag([a, b, c, d, e, f, g, h])
+        KeyTag::cut(&self.derive(KeyUse::Journal, device).octets)
     }
 }
 

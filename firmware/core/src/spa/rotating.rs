@@ -18,7 +18,9 @@ use heapless::Vec;
 
 use super::key::SubKey;
 use crate::knock::{Protocol, Step};
-use crate::limits::{ROTATING_AHEAD_MAX, ROTATING_CANDIDATES_MAX, ROTATING_KNOCKS_MAX, ROTATING_KNOCKS_MIN};
+use crate::limits::{
+    NAME_BYTES_MAX, ROTATING_AHEAD_MAX, ROTATING_CANDIDATES_MAX, ROTATING_KNOCKS_MAX, ROTATING_KNOCKS_MIN,
+};
 use crate::rule::{GuardRange, Name};
 
 /// Payload octets of the smallest echo request that is a knock: above the 56 of a stock `ping`.
@@ -131,10 +133,7 @@ pub fn knocks(
     shape: &Shape,
     excluded: impl Fn(Step) -> bool,
 ) -> Result<Knocks, ShapeError> {
-    let mut name = [0; crate::limits::NAME_BYTES_MAX];
-    for (to, from) in name.iter_mut().zip(door.bytes()) {
-        *to = from;
-    }
+    let name = padded(door);
     let mut knocks = Knocks::new();
     for block in 0..ROTATING_CANDIDATES_MAX / 8 {
         let octets = key.hmac(&[&name, &counter.to_be_bytes(), &block.to_be_bytes()]);
@@ -151,6 +150,15 @@ pub fn knocks(
         }
     }
     Err(ShapeError::TooFewKnocks)
+}
+
+/// A door's name, filled up with zeros.
+fn padded(door: &Name) -> [u8; NAME_BYTES_MAX] {
+    let mut name = [0; NAME_BYTES_MAX];
+    for (to, from) in name.iter_mut().zip(door.bytes()) {
+        *to = from;
+    }
+    name
 }
 
 /// Most guard ranges of one door: one before each awaited knock, and one at the end of each protocol.

@@ -3,6 +3,37 @@
 //! The medium is told before a door opens: a sequence counts once, whatever happens. There is no lease
 //! ahead as for packets: it would void sequences nobody used, and a client cannot know which.
 
+use sha2::{Digest, Sha256};
+
+use super::padded;
+use crate::knock::{Protocol, Step};
+use crate::rule::Name;
+use crate::spa::key::{KeyTag, SubKey};
+
+/// What the rotating sequences of `door` are called in the journal. `key` is the sub-key for rotation.
+pub fn rotating_tag(key: &SubKey, door: &Name) -> KeyTag {
+    // Knocks are derived from longer messages.
+    KeyTag::cut(&key.hmac(&[&padded(door)]))
+}
+
+/// What a one-time list of `door` is called in the journal: by its first line. A list that gets more
+/// lines goes on where it was; one that lost the lines that were used, or another one, begins anew.
+pub fn list_tag(door: &Name, first_line: &[Step]) -> KeyTag {
+    let mut digest = Sha256::new();
+    digest.update(b"postern-one-time-1 ");
+    digest.update(padded(door));
+    for step in first_line {
+        let protocol = match step.protocol {
+            Protocol::Tcp => 1,
+            Protocol::Udp => 2,
+            Protocol::Icmp => 4,
+        };
+        let [high, low] = step.value.to_be_bytes();
+        digest.update([protocol, high, low]);
+    }
+    KeyTag::cut(&digest.finalize().into())
+}
+
 /// Why a sequence does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CursorRefusal {
@@ -122,6 +153,7 @@ pub const fn attempt(base: u64, tries: u32, ahead: u8) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spa::key::{DeviceId, KeyUse, SpaKey};
     use std::collections::BTreeSet;
 
     struct Random(u64);
@@ -171,6 +203,24 @@ mod tests {
         cursor.persisted(u64::MAX);
         assert_eq!(cursor.consume(u64::MAX - 1), Ok(()));
         assert!(cursor.is_exhausted());
+    }
+
+    #[test]
+    fn rows_have_names_of_their_own() {
+        let key = |number| SpaKey::new([number; 32]).derive(KeyUse::Rotation, DeviceId([1; 16]));
+        let door = |name: &str| Name::try_from(name).unwrap();
+        let line = [Step::tcp(7), Step::udp(8)];
+        let tags = BTreeSet::from([
+            rotating_tag(&key(1), &door("ssh")),
+            rotating_tag(&key(2), &door("ssh")),
+            rotating_tag(&key(1), &door("ssh2")),
+            list_tag(&door("ssh"), &line),
+            list_tag(&door("ssh2"), &line),
+            list_tag(&door("ssh"), &[Step::tcp(7), Step::tcp(8)]),
+            list_tag(&door("ssh"), &line[..1]),
+        ]);
+        assert_eq!(tags.len(), 7);
+        assert_eq!(KeyTag([1, 0, 0, 0, 0, 0, 0, 2]).fingerprint(), 2 << 56 | 1);
     }
 
     #[test]
