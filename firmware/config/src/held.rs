@@ -71,7 +71,8 @@ fn secrets(site: &Site) -> impl Iterator<Item = &StoredSecret> {
     accounts.chain(keys.flatten())
 }
 
-fn for_each_secret(site: &mut Site, change: &mut impl FnMut(&mut StoredSecret)) {
+/// Calls `change` with every secret of a site.
+pub fn for_each_secret(site: &mut Site, change: &mut impl FnMut(&mut StoredSecret)) {
     for account in &mut site.accounts {
         change(&mut account.stored_key);
         change(&mut account.server_key);

@@ -230,6 +230,8 @@ pub fn run(connection: &Connection, command: &Command) -> u8 {
 /// Prints what a command came to; returns the exit status.
 pub(crate) fn finish(name: &str, as_json: bool, outcome: Outcome<Answer>) -> u8 {
     match outcome {
+        // Everything was printed as it came.
+        Ok(answer) if as_json && answer.fields.is_null() => answer.exit_status,
         Ok(answer) if as_json => {
             print(&format!("{:#}\n", answer::object(name, &answer.fields))).map_or(1, |()| answer.exit_status)
         }

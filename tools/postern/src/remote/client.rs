@@ -123,7 +123,12 @@ impl Client {
             if left.is_zero() {
                 return Ok(None);
             }
-            let count = self.link.receive(&mut buffer, left).map_err(|error| self.broken(&error))?;
+            let count = match self.link.receive(&mut buffer, left) {
+                Ok(count) => count,
+                // The link knows that nothing comes any more.
+                Err(error) if error.kind() == ErrorKind::TimedOut => return Ok(None),
+                Err(error) => return Err(self.broken(&error)),
+            };
             self.moved(count);
             for &octet in buffer.get(..count).unwrap_or_default() {
                 match self.deframer.take::<Answer>(octet) {

@@ -328,7 +328,7 @@ fn diff(client: &mut Client, args: &DiffArgs) -> Outcome<Answer> {
     let text = text_of(&args.site)?;
     let site = site_of(&text, &args.site)?;
     let running = transfer::fetch(client, Source::Running)?;
-    let mut delta = Delta::between(&running.site, &site)?;
+    let mut delta = Delta::between(&running.site, &site);
     // A secret in a file may be the very one the gateway holds: only the gateway can tell.
     if !delta.is_empty() && postern_config::held::is_complete(&site) {
         match transfer::stage(client, &transfer::payload(&site)?) {
@@ -388,7 +388,7 @@ pub(super) fn change_to(
         None => transfer::fetch(client, Source::Running)?,
     };
     let payload = transfer::payload(site)?;
-    let delta = Delta::between(&running.site, site)?;
+    let delta = Delta::between(&running.site, site);
     if payload == running.payload && signature.is_none() {
         return unchanged(client, how);
     }
@@ -439,7 +439,7 @@ fn roll_back(client: &mut Client, args: &RollbackArgs) -> Outcome<Answer> {
     if args.how.dry_run {
         let running = transfer::fetch(client, Source::Running)?;
         let wanted = transfer::fetch(client, Source::Generation(args.generation))?;
-        let delta = Delta::between(&running.site, &wanted.site)?;
+        let delta = Delta::between(&running.site, &wanted.site);
         let fields = json!({
             "changed": !delta.is_empty(),
             "dry_run": true,

@@ -1,5 +1,7 @@
 //! A configuration on its way, in parts that fit a slow line.
 
+use std::time::Duration;
+
 use postern_config::{PAYLOAD_BYTES_MAX, PayloadError, SCHEMA, Site, schema};
 use postern_console::rpc::reply::{Checked, ConfigPart};
 use postern_console::rpc::request::Source;
@@ -11,6 +13,12 @@ use super::failure::{Failure, Outcome};
 
 /// How often a transfer begins again when the configuration changes under it.
 const TRIES: u32 = 3;
+
+/// How often a configuration is brought to a gateway that is taking one from somebody else.
+const BUSY_TRIES: u32 = 8;
+
+/// Pause before it is brought again.
+const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
 /// A configuration of the gateway; its secrets are labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,14 +97,19 @@ fn damaged(error: PayloadError) -> Failure {
 /// # Errors
 /// [`Failure::Refused`].
 pub fn stage(client: &mut Client, payload: &[u8]) -> Outcome<Checked> {
-    for _ in 0..TRIES {
+    let (mut busy, mut late) = (0, 0);
+    loop {
         match attempt_stage(client, payload) {
+            // A peer that has just gone is noticed in a moment.
+            Err(Failure::Refused(Refusal::Busy)) if busy < BUSY_TRIES => {
+                busy += 1;
+                std::thread::sleep(BUSY_PAUSE);
+            }
             // Staged parts are dropped after a minute without one: a long stall on the line.
-            Err(Failure::Refused(Refusal::OutOfOrder)) => {}
+            Err(Failure::Refused(Refusal::OutOfOrder)) if late < TRIES => late += 1,
             other => return other,
         }
     }
-    Err(Refusal::OutOfOrder.into())
 }
 
 fn attempt_stage(client: &mut Client, payload: &[u8]) -> Outcome<Checked> {
