@@ -13,6 +13,8 @@ pub mod gpt;
 pub mod initramfs;
 pub mod kernel;
 pub mod layout;
+pub mod machine;
+pub mod outside;
 pub mod packages;
 pub mod program;
 pub mod root;

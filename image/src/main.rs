@@ -1,7 +1,9 @@
 //! `postern-image`: makes the flashable image of a board. `cargo xtask image` runs it.
 
 mod build;
+mod check;
 mod describe;
+mod run;
 
 use std::process::ExitCode;
 
@@ -27,6 +29,10 @@ enum Command {
     },
     /// Makes the image from programs and packages that are there.
     Build(build::Options),
+    /// Runs the image in QEMU, unattended, from power-on to a door that has opened and closed.
+    Check(check::Options),
+    /// Runs the image in QEMU with its serial console in this terminal.
+    Run(run::Options),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +49,8 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Describe { board } => describe::run(board),
         Command::Build(options) => build::run(options),
+        Command::Check(options) => check::run(&options),
+        Command::Run(options) => run::run(&options),
     }
 }
 

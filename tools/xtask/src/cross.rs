@@ -36,6 +36,13 @@ pub(crate) struct Target<'a> {
     pub(crate) debian: &'a str,
 }
 
+impl Target<'_> {
+    /// The first glibc for the processor: old symbols carry its version.
+    fn first_glibc(&self) -> &'static str {
+        if self.rust.starts_with("aarch64") { "2.17" } else { "2.4" }
+    }
+}
+
 /// Where downloads and tool chains are kept.
 pub(crate) fn cache(workspace: &Workspace) -> PathBuf {
     workspace.target.join("cross")
@@ -84,16 +91,25 @@ fn settle(
     cargo.env(format!("CARGO_TARGET_{variable}_LINKER"), format!("{}-gcc", target.gnu));
     // No path of this machine in the programs: the same source gives the same octets elsewhere.
     let root = workspace.root.to_str().context("the path of the workspace is not UTF-8")?;
-    let flags = format!(
+    let mut flags = format!(
         "-Ctarget-feature=+crt-static --remap-path-prefix={root}=/postern --remap-path-prefix={}=/cargo",
         cargo_home()
     );
+    for name in ["cfgetispeed", "cfgetospeed", "cfsetispeed", "cfsetospeed", "cfsetspeed"] {
+        flags += &static_speed(name, target.first_glibc());
+    }
     cargo.env(format!("CARGO_TARGET_{variable}_RUSTFLAGS"), flags);
     for unwanted in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "RUSTUP_TOOLCHAIN"] {
         cargo.env_remove(unwanted);
     }
     cargo.env("LIBPCAP_LIBDIR", pcap).env("LIBPCAP_VER", libpcap::VERSION);
     Ok(())
+}
+
+/// The libc crate asks for serial speeds by the name a shared glibc of `version` gives them; a static
+/// one has only the plain name, which this makes the same.
+fn static_speed(name: &str, version: &str) -> String {
+    format!(" -Clink-arg=-Wl,-u,{name} -Clink-arg=-Wl,--defsym=\"{name}@GLIBC_{version}\"={name}")
 }
 
 /// Where cargo keeps the sources of crates.

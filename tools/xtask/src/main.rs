@@ -2,6 +2,7 @@
 //!
 //! No tool but cargo is needed to begin with; what else is needed, `setup` installs.
 
+mod appliance;
 mod bench;
 mod command;
 mod cross;
@@ -33,6 +34,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Builds the image of a board and runs it in QEMU (needs root).
+    Appliance(appliance::Options),
     /// Shows Postern at work on this machine, in network namespaces of its own (needs root).
     Demo(demo::Options),
     /// Runs every check there is, in order, and stops at the first that fails.
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     let workspace = Workspace::find()?;
     match cli.command {
+        Command::Appliance(options) => appliance::run(&workspace, &options),
         Command::Demo(options) => demo::run(&workspace, &options),
         Command::Test(options) => test::run(&workspace, &options),
         Command::Sim(options) => sim::run(&workspace, &options),

@@ -69,6 +69,9 @@ pub(crate) const IMAGE: &[&str] = &[
     "qemu-system-arm",
     // What drives the running appliance from outside.
     "iproute2",
+    "iptables",
+    "ipset",
+    "nftables",
     "knockd",
     "openssh-client",
     "tcpdump",

@@ -1,0 +1,131 @@
+//! The world outside of a running appliance: its wire, and two clients on it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use postern_e2e::probe::{self, Answer};
+use postern_e2e::process::Background;
+use postern_e2e::{Lab, Namespace};
+
+/// Address of the appliance, from the range for benchmarks (RFC 2544).
+pub const APPLIANCE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+
+/// Address of the client that knocks.
+pub const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 3);
+
+/// Address of one that does not.
+pub const STRANGER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 4);
+
+/// What the appliance finds in `/data/network`.
+pub const NETWORK: &str = "eth0 198.18.0.2/24\n";
+
+/// Patience with a port that is expected to say nothing: an emulated machine takes milliseconds.
+const SILENCE: Duration = Duration::from_millis(1500);
+
+/// A namespace with the appliance's wire, a witness on it, and the clients.
+#[derive(Debug)]
+pub struct Outside {
+    /// Where clients and the tap device are.
+    pub namespace: Namespace,
+    witness: Background,
+}
+
+impl Outside {
+    /// Makes it, and starts to watch the wire before anything is switched on.
+    ///
+    /// # Errors
+    /// When the kernel has no tap devices or tcpdump does not start.
+    pub fn new(lab: &Lab) -> Result<Self> {
+        ensure!(
+            std::path::Path::new("/dev/net/tun").exists(),
+            "the kernel has no tap devices (CONFIG_TUN, /dev/net/tun)"
+        );
+        let namespace = lab.namespace("outside")?;
+        namespace.ip("tuntap add dev tap0 mode tap")?;
+        for address in [CLIENT, STRANGER] {
+            namespace.ip(&format!("addr add {address}/24 dev tap0"))?;
+        }
+        namespace.ip("link set tap0 up")?;
+        let expression = format!("src host {APPLIANCE} and not arp");
+        let options = ["-i", "tap0", "-n", "-l", "--immediate-mode", &expression];
+        let mut witness = namespace.start("tcpdump", &options)?;
+        witness.wait_for_line("listening on", 0)?;
+        Ok(Self { namespace, witness })
+    }
+
+    /// What the appliance has sent over IP since it was switched on, one line a packet.
+    pub fn sent(&self) -> Vec<String> {
+        self.witness.stdout().all()
+    }
+
+    /// Tries SSH from `source`.
+    ///
+    /// # Errors
+    /// When the attempt itself is impossible.
+    pub fn try_ssh(&self, source: Ipv4Addr) -> Result<Answer<String>> {
+        let target = SocketAddr::new(APPLIANCE.into(), 22);
+        Ok(match probe::connect(&self.namespace, Some(IpAddr::V4(source)), target, SILENCE)? {
+            Answer::Open(stream) => {
+                let mut line = String::new();
+                let mut reader = std::io::BufReader::new(stream);
+                std::io::BufRead::read_line(&mut reader, &mut line).context("SSH does not greet")?;
+                Answer::Open(line.trim_end().to_owned())
+            }
+            Answer::Refused => Answer::Refused,
+            Answer::Unreachable => Answer::Unreachable,
+            Answer::Silent => Answer::Silent,
+        })
+    }
+
+    /// Shows that SSH says nothing to `source`.
+    ///
+    /// # Errors
+    /// When it does.
+    pub fn expect_silence(&self, source: Ipv4Addr) -> Result<()> {
+        let answer = self.try_ssh(source)?;
+        ensure!(answer.is_silent(), "{source} tried SSH and should hear nothing, but: {answer:?}");
+        Ok(())
+    }
+
+    /// Knocks with the stock client from `source`.
+    ///
+    /// # Errors
+    /// When the client fails.
+    pub fn knock(&self, sequence: &[String]) -> Result<()> {
+        // The stock client takes the source that routing gives: the first address.
+        let target = APPLIANCE.to_string();
+        let mut words = vec!["-d", "50", &target];
+        words.extend(sequence.iter().map(String::as_str));
+        self.namespace.run("knock", &words)?;
+        Ok(())
+    }
+}
+
+/// The sequence of the first door of a site, in the words of the stock client: `7351:tcp`.
+///
+/// # Errors
+/// When the text has none, or one with echo requests.
+pub fn sequence(site: &str) -> Result<Vec<String>> {
+    let list = site.split("sequence = [").nth(1).and_then(|rest| rest.split(']').next());
+    let words =
+        list.context("the site has no sequence")?.split(',').map(|word| word.trim().trim_matches('"'));
+    words
+        .map(|word| match word.split_once('/') {
+            Some((kind @ ("tcp" | "udp"), port)) => Ok(format!("{port}:{kind}")),
+            _ => anyhow::bail!("the stock client cannot send {word}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sequence_is_told_to_the_stock_client() {
+        let site = "x = 1\nsequence = [\"tcp/7351\", \"udp/24011\"]\n";
+        assert_eq!(sequence(site).unwrap(), ["7351:tcp", "24011:udp"]);
+        assert!(sequence("sequence = [\"icmp/83\"]").is_err());
+    }
+}
