@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use postern_board::Board;
+use postern_board::{Board, Firmware};
 use postern_e2e::Lab;
 use postern_e2e::process::wait_for;
 use postern_image::environment::{ATTEMPTS, Choice, Slot};
@@ -29,7 +29,7 @@ pub(crate) struct Options {
     /// Private key that may log in.
     #[arg(long)]
     key: PathBuf,
-    /// Also damage one slot and see it come up on the other.
+    /// Damage one slot and see it come up on the other, instead.
     #[arg(long)]
     fall_back: bool,
 }
@@ -41,15 +41,21 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let started = Instant::now();
     let told = |what: &str| println!("{:>7.1} s  {what}", started.elapsed().as_secs_f64());
-    opens_and_closes(options, &told)?;
     if options.fall_back {
+        let firmware = options.board.emulator.map(|emulator| emulator.firmware);
+        ensure!(
+            matches!(firmware, Some(Firmware::Loader(_))),
+            "{} has no boot loader in QEMU that could fall back",
+            options.board.name
+        );
         for (what, partition, offset) in
             [("kernel", Slot::A.kernel(), 4_000_000), ("root file system", Slot::A.root(), 4096 * 7)]
         {
             falls_back(options, what, partition, offset, &told)?;
         }
+        return Ok(());
     }
-    Ok(())
+    opens_and_closes(options, &told)
 }
 
 fn opens_and_closes(options: &Options, told: &dyn Fn(&str)) -> Result<()> {

@@ -23,7 +23,7 @@ pub(crate) struct Options {
     /// Check it unattended: ends with 0 when a door has opened and closed.
     #[arg(long)]
     check: bool,
-    /// With --check, also damage a slot and see the machine come up on the other.
+    /// With --check: damage a slot and see the machine come up on the other, instead.
     #[arg(long, requires = "check")]
     fall_back: bool,
 }
