@@ -9,11 +9,12 @@ pub mod spa;
 
 use core::hint::black_box;
 
+use postern_core::audit::Event;
 use postern_core::engine::{Engine, Input};
 use postern_core::hash::HashKey;
 use postern_core::knock::InterfaceIndex;
 use postern_core::port::{Frame, LinkType};
-use postern_core::rule::{Door, GuardRange, RuleError, RuleSet, RuleSetBuilder, Sequence};
+use postern_core::rule::{Door, DoorId, GuardRange, RuleError, RuleSet, RuleSetBuilder, Sequence};
 use postern_core::time::Instant;
 use postern_core::wire;
 
@@ -37,6 +38,9 @@ pub fn run_engine(engine: &mut Engine, bytes: &[u8], now: Instant) {
         }
     }
     let _ = black_box(engine.handle(Input::Tick, now));
+    let _ = black_box(engine.handle(Input::Revoke { door: DoorId(0), source: None }, now));
+    let _ = black_box(engine.handle(Input::Notice(Event::ConfigRejected), now));
+    let _ = black_box(engine.take_trace());
     let _ = black_box(engine.poll_at());
     let _ = black_box(engine.counters());
     if let Some(id) = engine.next_record(now).map(|record| record.id) {

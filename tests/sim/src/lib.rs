@@ -9,6 +9,7 @@
 //! | [`happening`] | what happens to a world besides packets |
 //! | [`actor`] | honest clients, scanners, insiders, forgers, floods |
 //! | [`hostile`] | millions of hostile sessions, none of which may open anything |
+//! | [`planted`] | bugs to plant in the product, and who must notice |
 //! | [`flood`] | honest success against flood rate and table size |
 
 // Worlds are made of numbers that are known to fit.
@@ -20,6 +21,7 @@ pub mod frame;
 pub mod happening;
 pub mod hostile;
 pub mod ledger;
+pub mod planted;
 pub mod random;
 pub mod reference;
 pub mod site;

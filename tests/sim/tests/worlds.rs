@@ -53,6 +53,17 @@ fn an_engine_that_hears_late_is_caught() {
     assert!(violation.contains("completions") || violation.contains("did not open"), "{violation}");
 }
 
+/// The list of bugs to plant must follow the sources: `cargo run --profile sim -p postern-sim --bin
+/// planted` plants them.
+#[test]
+fn every_bug_can_still_be_planted() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for bug in postern_sim::planted::bugs() {
+        let source = std::fs::read_to_string(root.join(bug.file)).expect("the file is there");
+        assert_eq!(source.matches(bug.text).count(), 1, "{}: {:?} in {}", bug.name, bug.text, bug.file);
+    }
+}
+
 #[test]
 fn hostile_sessions_open_nothing() {
     let campaign = campaign(1, 200_000);
