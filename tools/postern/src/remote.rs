@@ -39,7 +39,7 @@ pub mod look;
 pub mod target;
 pub mod transfer;
 
-pub use account::{AccountCommand, EnrolArgs};
+pub use account::{AccountCommand, EnrolArgs, RecoverArgs};
 use answer::Answer;
 use client::{Client, reply_of};
 pub use config::{ConfigCommand, RestoreArgs};
@@ -104,6 +104,8 @@ pub enum Command {
     Account(AccountCommand),
     /// Make the first account of a new gateway
     Enrol(EnrolArgs),
+    /// Get in when every password is lost, with a token the owner signs
+    Recover(RecoverArgs),
     /// Write the configuration, without secrets, into one file
     Backup(BackupArgs),
     /// Put a backup in force, read it back and compare
@@ -185,6 +187,7 @@ impl Command {
             Command::Config(command) => command.name(),
             Command::Account(command) => command.name(),
             Command::Enrol(_) => "enrol",
+            Command::Recover(_) => "recover",
             Command::Backup(_) => "backup",
             Command::Restore(_) => "restore",
             Command::Wipe(_) => "wipe",
@@ -206,6 +209,7 @@ impl Command {
             Command::Config(command) => command.is_json(),
             Command::Account(command) => command.is_json(),
             Command::Enrol(args) => args.json.json,
+            Command::Recover(args) => args.json.json,
             Command::Backup(args) => args.json.json,
             Command::Restore(args) => args.is_json(),
             Command::Wipe(args) => args.json.json,
@@ -290,7 +294,7 @@ pub fn execute_over(link: Box<dyn Link>, connection: &Connection, command: &Comm
     let patience = connection.timeout.map(Duration::from_secs);
     let mut client = Client::new(link, patience, connection.progress);
     let welcome = client.hello()?;
-    let enrols = matches!(command, Command::Enrol(_));
+    let enrols = matches!(command, Command::Enrol(_) | Command::Recover(_));
     if (welcome.role.is_none() || connection.account.is_some()) && !enrols {
         if !welcome.enrolled {
             return Err(Refusal::NotEnrolled.into());
@@ -328,6 +332,7 @@ fn carry_out(client: &mut Client, command: &Command) -> Outcome<Answer> {
         Command::Config(command) => config::run(client, command),
         Command::Account(command) => account::run(client, command),
         Command::Enrol(args) => account::enrol(client, args),
+        Command::Recover(args) => account::recover(client, args),
         Command::Backup(args) => config::export(client, None, Some(&args.output)),
         Command::Restore(args) => config::restore(client, args),
         Command::Wipe(args) => {

@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 
+use postern_core::Step;
 use postern_core::limits::{INTERFACE_NAME_BYTES_MAX, NAME_BYTES_MAX};
-use postern_core::{Duration, Step};
 use toml_edit::Value;
 
 use super::conf::Options;
 use super::door::{Door, Doors, Proof};
 use super::report::{Text, refusal, shown};
 use crate::finding::Finding;
+use crate::site::notation::duration;
 
 const HEAD: &str = "\
 # Made by `postern import` from a knockd configuration. Comments name the section and line a
@@ -105,7 +106,7 @@ fn door(site: &mut String, door: &Door<'_>, names: &mut Vec<String>) {
     }
     let ports: Vec<String> = door.ports.iter().map(ToString::to_string).collect();
     line_of(site, format_args!("[[door]]\nname = {}\nports = {}", Value::from(&*name), array(&ports)));
-    let open_for = duration(Duration::from_secs(door.open_for_s.into()));
+    let open_for = duration(u64::from(door.open_for_s) * 1000);
     let remark = if door.unbounded { " # knockd sets no bound; choose the time of a visit" } else { "" };
     line_of(site, format_args!("open_for = {}{remark}", Value::from(open_for)));
     match &door.proof {
@@ -118,7 +119,7 @@ fn door(site: &mut String, door: &Door<'_>, names: &mut Vec<String>) {
             line_of(site, format_args!("]"));
         }
     }
-    line_of(site, format_args!("within = {}", Value::from(duration(door.within))));
+    line_of(site, format_args!("within = {}", Value::from(duration(door.within.millis()))));
     let flags = door.flags.text();
     if !flags.is_empty() && door.has_tcp_knock() {
         line_of(site, format_args!("tcp_flags = {}", Value::from(flags)));
@@ -139,17 +140,6 @@ fn sequence(steps: &[Step]) -> String {
 fn array(items: &[String]) -> String {
     let items: Vec<String> = items.iter().map(|item| Value::from(item.as_str()).to_string()).collect();
     format!("[{}]", items.join(", "))
-}
-
-/// In the largest unit that divides it.
-fn duration(duration: Duration) -> String {
-    let millis = duration.millis();
-    for (unit, name) in [(3_600_000, "h"), (60_000, "m"), (1000, "s")] {
-        if millis != 0 && millis % unit == 0 {
-            return format!("{}{name}", millis / unit);
-        }
-    }
-    format!("{millis}ms")
 }
 
 /// The section's name with what a door's name cannot have replaced by `-`, and a number behind it
@@ -189,14 +179,5 @@ mod tests {
         let second = name(&long, std::slice::from_ref(&first));
         assert_eq!(second.len(), NAME_BYTES_MAX);
         assert!(second.ends_with("-2") && second != first);
-    }
-
-    #[test]
-    fn durations_are_written_short() {
-        for (millis, text) in
-            [(100, "100ms"), (25_000, "25s"), (3_600_000, "1h"), (90_000, "90s"), (120_000, "2m")]
-        {
-            assert_eq!(duration(Duration::from_millis(millis)), text);
-        }
     }
 }

@@ -1,11 +1,13 @@
 //! `account ...` and `enrol`: who may configure the gateway.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use postern_config::Role;
 use postern_config::secret::{Secret, StoredSecret};
+use postern_config::signed::SIGNATURE_BYTES;
 use postern_config::site::StoredAccount;
+use postern_config::spelled::{self, CHALLENGE_BYTES, Spelled};
 use postern_console::rpc::request::{NewAccount, Source, Standing};
 use postern_console::rpc::{Refusal, Reply, Request};
 use postern_core::limits::ACCOUNTS_MAX;
@@ -13,11 +15,11 @@ use serde_json::json;
 
 use super::answer::Answer;
 use super::change::{self, InForce};
-use super::client::{Client, unexpected};
+use super::client::{Client, reply_of, unexpected};
 use super::failure::{Failure, Outcome};
-use super::login::{account_name, log_in, new_account, new_password};
+use super::login::{Password, account_name, log_in, new_account, new_password};
 use super::{Json, transfer};
-use crate::site::notation::{VerifierText, verifier_text};
+use crate::site::notation::{VerifierText, hex, verifier_text};
 
 /// What is to be done with accounts.
 #[derive(Debug, Subcommand)]
@@ -90,6 +92,22 @@ pub struct VerifierArgs {
 pub struct EnrolArgs {
     /// Name of the first account, which is an admin
     name: String,
+    #[command(flatten)]
+    password: NewPassword,
+    #[command(flatten)]
+    pub(super) json: Json,
+}
+
+/// See [`super::Command::Recover`].
+#[derive(Debug, Args)]
+pub struct RecoverArgs {
+    /// Name of the account to make, or to give another password; it becomes an admin
+    #[arg(requires = "token_file")]
+    name: Option<String>,
+    /// File with the token that `owner sign-break-glass` printed; without it, the challenge for the
+    /// owner is shown
+    #[arg(long, value_name = "FILE", requires = "name")]
+    token_file: Option<PathBuf>,
     #[command(flatten)]
     password: NewPassword,
     #[command(flatten)]
@@ -213,17 +231,61 @@ fn stored(account: &NewAccount) -> Outcome<StoredAccount> {
 /// Makes the first account, and logs in with it.
 pub(super) fn enrol(client: &mut Client, args: &EnrolArgs) -> Outcome<Answer> {
     let name = account_name(&args.name)?;
-    let password = new_password(args.password.new_password_file.as_deref() as Option<&Path>, &name)?;
-    let account = new_account(name.clone(), Role::Admin, &password)?;
+    let password = new_password(args.password.new_password_file.as_deref(), &name)?;
+    let account = new_account(name, Role::Admin, &password)?;
+    enrol_as(client, account, &password)
+}
+
+fn enrol_as(client: &mut Client, account: NewAccount, password: &Password) -> Outcome<Answer> {
+    let name = account.name.clone();
     match client.ask(Request::Enrol { account })? {
         Ok(Reply::LoggedIn(_)) => {}
         // The first one was carried out and its answer lost, if the password is now known.
         Err(Refusal::AlreadyEnrolled) if client.repeated() => {
-            log_in(client, &name, &password)?;
+            log_in(client, &name, password)?;
         }
         Ok(other) => return Err(unexpected(&other)),
         Err(refusal) => return Err(refusal.into()),
     }
     let note = format!("{name} is an admin of this gateway");
     Ok(Answer::done(json!({ "account": name, "role": "admin", "changed": true }), note))
+}
+
+/// Shows what the owner must sign, or lets somebody in with what the owner signed.
+pub(super) fn recover(client: &mut Client, args: &RecoverArgs) -> Outcome<Answer> {
+    let (Some(name), Some(file)) = (&args.name, &args.token_file) else { return challenge(client) };
+    let mut token = [0; SIGNATURE_BYTES];
+    spelled::read(&super::text_of(file)?, &mut token)
+        .map_err(|error| Failure::Usage(format!("the token in {} is misspelled: {error}", file.display())))?;
+    let name = account_name(name)?;
+    let password = new_password(args.password.new_password_file.as_deref(), &name)?;
+    let account = new_account(name.clone(), Role::Admin, &password)?;
+    let half = |from: usize| std::array::from_fn(|at| token[from + at]);
+    let (signature_r, signature_s) = (half(0), half(SIGNATURE_BYTES / 2));
+    match client.ask(Request::BreakGlass { signature_r, signature_s })? {
+        Ok(Reply::Done) => {}
+        // The first one was carried out and its answer lost, if enrolling is possible now.
+        Err(Refusal::BadSignature) if client.repeated() => {}
+        Ok(other) => return Err(unexpected(&other)),
+        Err(refusal) => return Err(refusal.into()),
+    }
+    enrol_as(client, account, &password)
+}
+
+fn challenge(client: &mut Client) -> Outcome<Answer> {
+    let (device, nonce) = reply_of!(
+        client,
+        Request::BreakGlassChallenge,
+        Reply::BreakGlass { device, nonce } => (device, nonce)
+    )?;
+    let mut octets = [0; CHALLENGE_BYTES];
+    for (place, octet) in octets.iter_mut().zip(device.into_iter().chain(nonce)) {
+        *place = octet;
+    }
+    let text = Spelled(&octets).to_string();
+    let fields = json!({ "device": hex(&device), "challenge": text.replace('\n', " ") });
+    let answer = Answer::show(fields, format!("{text}\n"));
+    let note = "the owner turns this into a token with `postern owner sign-break-glass`; it is good until it is \
+                used or the daemon restarts";
+    Ok(Answer { note: note.to_owned(), ..answer })
 }

@@ -1,12 +1,11 @@
 //! `config ...`: the configuration of a gateway.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use clap::{Args, Subcommand};
 use postern_config::Site;
 use postern_console::rpc::Refusal;
 use postern_console::rpc::reply::Checked;
-use postern_console::rpc::request::{OwnerSignature, Source, Standing};
+use postern_console::rpc::request::{OwnerSignature, Source};
 use serde_json::json;
 
 use super::answer::Answer;
@@ -16,7 +15,7 @@ use super::client::Client;
 use super::delta::Delta;
 use super::failure::{Failure, Outcome};
 use super::transfer::{self, Fetched};
-use super::{Json, edit, look};
+use super::{edit, look};
 use crate::check::check_with;
 use crate::compile::{Secrets, compile, stored};
 use crate::finding::{Severity, render as finding_text};
@@ -24,209 +23,13 @@ use crate::owner::ConfigSignature;
 use crate::site::{read, render};
 use crate::whole_file;
 
+mod arguments;
+
+use arguments::{ApplyArgs, Base, DiffArgs, GetArgs, How, RollbackArgs, SetArgs};
+pub use arguments::{ConfigCommand, RestoreArgs};
+
 /// Exit status of a difference.
 const DIFFERS: u8 = 9;
-
-/// What is to be done with the configuration.
-#[derive(Debug, Subcommand)]
-pub enum ConfigCommand {
-    /// Print the configuration in force, or an older one, as a site file
-    Get(GetArgs),
-    /// Change single values: door.ssh.open_for=45s; an empty value takes away
-    Set(SetArgs),
-    /// Say how the configuration in force differs from a site file; exits with 9 when it does
-    Diff(DiffArgs),
-    /// Put a site file in force; does nothing when it is in force already
-    Apply(ApplyArgs),
-    /// Keep the configuration that is on trial
-    Confirm(TrialArgs),
-    /// Take the configuration that is on trial back now
-    Cancel(TrialArgs),
-    /// Put an older configuration in force, as a new generation
-    Rollback(RollbackArgs),
-    /// List the configurations that can be rolled back to
-    History(Json),
-    /// Write the configuration into one file, with where it came from and a digest
-    Export(ExportArgs),
-    /// Put an exported configuration in force
-    Import(ImportArgs),
-}
-
-/// See [`ConfigCommand::Get`].
-#[derive(Debug, Args)]
-pub struct GetArgs {
-    /// An older generation, see `history`
-    #[arg(long, value_name = "GENERATION")]
-    generation: Option<u64>,
-    /// Write it into this file
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    #[command(flatten)]
-    json: Json,
-}
-
-/// How a change is made.
-#[derive(Debug, Args)]
-pub(super) struct How {
-    /// Take it back after this time unless `config confirm` comes: 30s to 24h, such as 10m
-    #[arg(long, value_name = "TIME", value_parser = super::seconds)]
-    confirm: Option<u32>,
-    /// Say what would change, and change nothing
-    #[arg(long)]
-    dry_run: bool,
-    #[command(flatten)]
-    json: Json,
-}
-
-impl How {
-    fn standing(&self) -> Standing {
-        self.confirm.map_or(Standing::Permanent, |secs| Standing::Trial { secs })
-    }
-}
-
-/// See [`ConfigCommand::Set`].
-#[derive(Debug, Args)]
-pub struct SetArgs {
-    /// PATH=VALUE, such as gateway.name=pump-17 or door.ssh.ports=tcp/22
-    #[arg(required = true, value_name = "PATH=VALUE")]
-    assignments: Vec<String>,
-    #[command(flatten)]
-    how: How,
-}
-
-/// See [`ConfigCommand::Diff`].
-#[derive(Debug, Args)]
-pub struct DiffArgs {
-    /// The site file
-    site: PathBuf,
-    #[command(flatten)]
-    json: Json,
-}
-
-/// See [`ConfigCommand::Apply`].
-#[derive(Debug, Args)]
-pub struct ApplyArgs {
-    /// The site file
-    site: PathBuf,
-    /// Generation it was made from, or `current`; as a rule its first line says so
-    #[arg(long, value_name = "GENERATION", value_parser = base)]
-    base: Option<Base>,
-    /// The owner's signature over it, from `postern owner sign-config`
-    #[arg(long, value_name = "FILE")]
-    signature: Option<PathBuf>,
-    /// The security floor the signature must raise the gateway to
-    #[arg(long, requires = "signature")]
-    floor: Option<u32>,
-    #[command(flatten)]
-    how: How,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Base {
-    Current,
-    Generation(u64),
-}
-
-fn base(text: &str) -> Result<Base, String> {
-    match text {
-        "current" => Ok(Base::Current),
-        number => number.parse().map(Base::Generation).map_err(|_| "a generation, or `current`".to_owned()),
-    }
-}
-
-/// See [`ConfigCommand::Confirm`].
-#[derive(Debug, Args)]
-pub struct TrialArgs {
-    /// The trial's generation; without it, the one that runs
-    generation: Option<u64>,
-    #[command(flatten)]
-    json: Json,
-}
-
-/// See [`ConfigCommand::Rollback`].
-#[derive(Debug, Args)]
-pub struct RollbackArgs {
-    /// The generation wanted, see `history`
-    generation: u64,
-    #[command(flatten)]
-    how: How,
-}
-
-/// See [`ConfigCommand::Export`].
-#[derive(Debug, Args)]
-pub struct ExportArgs {
-    /// An older generation, see `history`
-    #[arg(long, value_name = "GENERATION")]
-    generation: Option<u64>,
-    /// Write it into this file
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    #[command(flatten)]
-    json: Json,
-}
-
-/// See [`ConfigCommand::Import`].
-#[derive(Debug, Args)]
-pub struct ImportArgs {
-    /// What `config export` wrote
-    file: PathBuf,
-    #[command(flatten)]
-    how: How,
-}
-
-/// See [`super::Command::Restore`].
-#[derive(Debug, Args)]
-pub struct RestoreArgs {
-    /// What `backup` wrote
-    file: PathBuf,
-    /// Also onto another device than the one it was made of
-    #[arg(long)]
-    other_device: bool,
-    #[command(flatten)]
-    how: How,
-}
-
-impl ConfigCommand {
-    pub(super) const fn name(&self) -> &'static str {
-        match self {
-            ConfigCommand::Get(_) => "config get",
-            ConfigCommand::Set(_) => "config set",
-            ConfigCommand::Diff(_) => "config diff",
-            ConfigCommand::Apply(_) => "config apply",
-            ConfigCommand::Confirm(_) => "config confirm",
-            ConfigCommand::Cancel(_) => "config cancel",
-            ConfigCommand::Rollback(_) => "config rollback",
-            ConfigCommand::History(_) => "config history",
-            ConfigCommand::Export(_) => "config export",
-            ConfigCommand::Import(_) => "config import",
-        }
-    }
-
-    pub(super) const fn is_json(&self) -> bool {
-        match self {
-            ConfigCommand::Get(args) => args.json.json,
-            ConfigCommand::Set(args) => args.how.json.json,
-            ConfigCommand::Diff(args) => args.json.json,
-            ConfigCommand::Apply(args) => args.how.json.json,
-            ConfigCommand::Confirm(args) | ConfigCommand::Cancel(args) => args.json.json,
-            ConfigCommand::Rollback(args) => args.how.json.json,
-            ConfigCommand::History(json) => json.json,
-            ConfigCommand::Export(args) => args.json.json,
-            ConfigCommand::Import(args) => args.how.json.json,
-        }
-    }
-
-    /// Whether it begins a trial, which needs a gateway that runs.
-    pub(super) const fn tries(&self) -> bool {
-        match self {
-            ConfigCommand::Set(args) => args.how.confirm.is_some(),
-            ConfigCommand::Apply(args) => args.how.confirm.is_some(),
-            ConfigCommand::Rollback(args) => args.how.confirm.is_some(),
-            ConfigCommand::Import(args) => args.how.confirm.is_some(),
-            _ => false,
-        }
-    }
-}
 
 /// Carries it out.
 pub(super) fn run(client: &mut Client, command: &ConfigCommand) -> Outcome<Answer> {
@@ -514,14 +317,4 @@ pub(super) fn restore(client: &mut Client, args: &RestoreArgs) -> Outcome<Answer
         return Err(Failure::Mismatch("the gateway runs another configuration than the backup".to_owned()));
     }
     Ok(Answer { note: format!("{}; read back and compared", answer.note), ..answer })
-}
-
-impl RestoreArgs {
-    pub(super) const fn is_json(&self) -> bool {
-        self.how.json.json
-    }
-
-    pub(super) const fn tries(&self) -> bool {
-        self.how.confirm.is_some()
-    }
 }

@@ -73,3 +73,33 @@ fn the_last_of_a_new_password_works() {
     bench.ask(&log_in("otto", &["status"]), 5);
     bench.ask(&["--account", "otto", "--password-file", "new", "status"], 0);
 }
+
+#[test]
+fn the_owner_lets_somebody_in_once() {
+    let bench = Bench::new(NOBODY);
+    let (owner, _) = bench.expect(&["owner", "new", "-o", "owner.key"], 0);
+    bench.gateway.configure(&crate::tool::site_text().replacen('\n', &format!("\n{owner}"), 1));
+    bench.write("new", "another horse battery", 0o600);
+    let (challenge, _) = bench.ask(&["recover"], 0);
+    assert_eq!(challenge, bench.ask(&["recover"], 0).0, "the same until it is used");
+    let words: Vec<&str> = challenge.split_whitespace().collect();
+    let sign = [&["owner", "sign-break-glass", "--key", "owner.key"], words.as_slice()].concat();
+    let (token, _) = bench.expect(&sign, 0);
+    bench.write("token", &token, 0o600);
+    let recover = ["recover", "eva", "--token-file", "token", "--new-password-file", "new"];
+    // Another owner's signature, or one that was misheard, does not do.
+    bench.expect(&["owner", "new", "-o", "stranger.key"], 0);
+    let foreign = [&["owner", "sign-break-glass", "--key", "stranger.key"], words.as_slice()].concat();
+    bench.write("token", &bench.expect(&foreign, 0).0, 0o600);
+    bench.ask(&recover, 5);
+    bench.write("token", &token.replacen(&token[..1], if &token[..1] == "7" { "8" } else { "7" }, 1), 0o600);
+    let (_, said) = bench.ask(&recover, 2);
+    assert!(said.contains("group 1 is wrong"), "{said}");
+    bench.write("token", &token, 0o600);
+    bench.ask(&recover, 0);
+    bench.ask(&["--account", "eva", "--password-file", "new", "account", "list"], 0);
+    bench.ask(&log_in("maria", &["status"]), 0);
+    // Used up.
+    bench.ask(&recover, 5);
+    assert_ne!(challenge, bench.ask(&["recover"], 0).0);
+}
