@@ -23,6 +23,10 @@ use postern_core::port::{Partition, PartitionError, SECTOR_BYTES};
 /// Octets moved at once, aligned for any device.
 const BOUNCE_BYTES: usize = 4096;
 
+/// Octets of the largest page of the machines Postern runs on (arm64 with 64 KiB pages). Smaller
+/// pages divide it.
+const PAGE_BYTES_MAX: u64 = 64 * 1024;
+
 /// Why a partition could not be opened.
 #[derive(Debug)]
 pub enum PartitionOpenError {
@@ -177,6 +181,21 @@ impl LinuxPartition {
         matches!((own, other), (Ok(own), Ok(other)) if own == other)
     }
 
+    /// Drops the clean pages that hold `length` octets at `offset`. The range is widened to whole
+    /// pages: parts of a page are kept (posix_fadvise(2), "Requests to discard partial pages are
+    /// ignored"), and a sector would then be read from the cache.
+    fn drop_cached(&self, offset: u64, length: usize) -> Result<(), PartitionError> {
+        let from = offset - offset % PAGE_BYTES_MAX;
+        let end = offset.saturating_add(length as u64).checked_next_multiple_of(PAGE_BYTES_MAX);
+        let end = end.ok_or(PartitionError::OutOfRange)?;
+        let (from, length) = (i64::try_from(from), i64::try_from(end - from));
+        let (Ok(from), Ok(length)) = (from, length) else { return Err(PartitionError::OutOfRange) };
+        // Pages that cannot be dropped are dirty: not flushed yet, and nobody believes them.
+        let _ =
+            posix_fadvise(self.file.file().as_fd(), from, length, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+        Ok(())
+    }
+
     /// Whole sectors inside the partition, or an error.
     fn check(&self, offset: u64, length: usize) -> Result<(), PartitionError> {
         let sector = SECTOR_BYTES as u64;
@@ -203,15 +222,7 @@ impl Partition for LinuxPartition {
     fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), PartitionError> {
         self.check(offset, buffer.len())?;
         if self.read_back == ReadBack::CacheDropped {
-            let (from, length) = (i64::try_from(offset), i64::try_from(buffer.len()));
-            let (Ok(from), Ok(length)) = (from, length) else { return Err(PartitionError::OutOfRange) };
-            // Pages that cannot be dropped are dirty: not flushed yet, and nobody believes them.
-            let _ = posix_fadvise(
-                self.file.file().as_fd(),
-                from,
-                length,
-                PosixFadviseAdvice::POSIX_FADV_DONTNEED,
-            );
+            self.drop_cached(offset, buffer.len())?;
         }
         let mut at = offset;
         for part in buffer.chunks_mut(BOUNCE_BYTES) {
