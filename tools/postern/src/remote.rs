@@ -52,7 +52,7 @@ use target::Target;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Gateway")]
 pub struct Connection {
-    /// Which gateway: unix:PATH, serial:DEV[@BAUD], ssh:[USER@]HOST[:SOCKET] or file:IMG
+    /// Which gateway: `unix:PATH`, `serial:DEV[@BAUD]`, `ssh:[USER@]HOST[:SOCKET]` or `file:IMG`
     #[arg(long, global = true, value_name = "TARGET")]
     pub to: Option<Target>,
     /// Log in to the gateway with this account
