@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | [`rpc`] | requests and replies in frames: the one way into the daemon, for every tool |
 //! | [`scram`] | logging in without sending a password |
+//! | [`session`] | one person at a line |
+//! | [`text`] | the parts of the console for people |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -12,3 +14,5 @@ extern crate std;
 
 pub mod rpc;
 pub mod scram;
+pub mod session;
+pub mod text;
