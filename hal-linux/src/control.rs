@@ -11,6 +11,8 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Group, chown};
 
+use crate::readiness;
+
 /// Why there is no control socket.
 #[derive(Debug)]
 pub enum ControlError {
@@ -156,6 +158,60 @@ impl Connection {
                 Err(_) => return Moved::Gone,
             }
         }
+    }
+}
+
+impl Connection {
+    /// Connects to a daemon, as a peer of its.
+    ///
+    /// # Errors
+    /// What connect(2) says.
+    pub fn to(path: &Path) -> std::io::Result<Self> {
+        let stream = UnixStream::connect(path)?;
+        stream.set_nonblocking(true)?;
+        let credentials = getsockopt(&stream, PeerCredentials)?;
+        let peer = PeerId { user: credentials.uid(), process: credentials.pid() };
+        Ok(Self { stream, peer })
+    }
+}
+
+impl embedded_io::ErrorType for Connection {
+    type Error = embedded_io::ErrorKind;
+}
+
+impl embedded_io::Read for Connection {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Self::Error> {
+        match Connection::read(self, buffer) {
+            Moved::Octets(octets) => Ok(octets),
+            Moved::NotNow => Err(embedded_io::ErrorKind::TimedOut),
+            Moved::Gone => Ok(0),
+        }
+    }
+}
+
+impl embedded_io::Write for Connection {
+    fn write(&mut self, octets: &[u8]) -> Result<usize, Self::Error> {
+        match Connection::write(self, octets) {
+            Moved::Octets(octets) => Ok(octets),
+            Moved::NotNow => Err(embedded_io::ErrorKind::TimedOut),
+            Moved::Gone => Err(embedded_io::ErrorKind::BrokenPipe),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+impl embedded_io::ReadReady for Connection {
+    fn read_ready(&mut self) -> Result<bool, Self::Error> {
+        readiness::is_readable(self.stream.as_fd())
+    }
+}
+
+impl embedded_io::WriteReady for Connection {
+    fn write_ready(&mut self) -> Result<bool, Self::Error> {
+        readiness::is_writable(self.stream.as_fd())
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! | module | is |
 //! | --- | --- |
+//! | [`pump`] | octets between a line, a session and the daemon, over `embedded-io` |
 //! | [`rpc`] | requests and replies in frames: the one way into the daemon, for every tool |
 //! | [`scram`] | logging in without sending a password |
 //! | [`session`] | one person at a line |
@@ -12,6 +13,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod pump;
 pub mod rpc;
 pub mod scram;
 pub mod session;

@@ -165,6 +165,9 @@ pub struct Session {
     listing: Listing,
     watched_after: u64,
     machine_mode: bool,
+    /// Whether the daemon may take this connection for somebody's.
+    privileged: bool,
+    renewal: bool,
 }
 
 impl core::fmt::Debug for Session {
@@ -207,6 +210,8 @@ impl Session {
             listing: Listing::Help { line: 0 },
             watched_after: 0,
             machine_mode: false,
+            privileged: false,
+            renewal: false,
         }
     }
 
@@ -250,8 +255,16 @@ impl Session {
         self.machine_mode
     }
 
+    /// Whether the connection to the daemon is to be closed and another one made: somebody was logged
+    /// in on it, and is not any more. True once.
+    pub fn take_renewal(&mut self) -> bool {
+        core::mem::take(&mut self.renewal)
+    }
+
     /// The daemon answers on a new connection.
     pub fn daemon_found(&mut self, now: Instant) {
+        self.privileged = false;
+        self.renewal = false;
         self.unsent = 0..0;
         self.deframer = Deframer::new();
         self.ask(Request::Hello { protocol: PROTOCOL }, Next::Welcome, now);
@@ -349,6 +362,9 @@ impl Session {
     }
 
     fn ask(&mut self, request: Request, next: Next, now: Instant) {
+        // From here on: the answer may get lost, the login may not.
+        self.privileged |=
+            matches!(request, Request::Proof { .. } | Request::Enrol { .. } | Request::BreakGlass { .. });
         self.number = self.number.wrapping_add(1);
         let call = Call { number: self.number, request };
         // Every request fits into a frame.
@@ -403,6 +419,7 @@ impl Session {
     }
 
     fn log_out(&mut self) {
+        self.renewal |= core::mem::take(&mut self.privileged);
         self.editor.forget();
         self.password.as_mut_slice().zeroize();
         self.password.clear();
@@ -442,6 +459,7 @@ impl Session {
             Next::Challenge | Next::LoggedIn | Next::Glass | Next::GlassBroken => {
                 let _ = writeln!(self.screen, "\n{refusal}.");
                 self.task = Task::Asleep;
+                self.privileged = false;
                 self.log_out();
                 self.greet();
             }

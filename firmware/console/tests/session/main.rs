@@ -4,3 +4,4 @@ mod gateway;
 mod noise;
 mod person;
 mod stories;
+mod ways;
