@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use postern_board::{Board, Firmware};
+use postern_board::{Architecture, Board, Firmware};
 use postern_e2e::Lab;
 use postern_e2e::process::wait_for;
 use postern_image::environment::{ATTEMPTS, Choice, Slot};
@@ -32,6 +32,9 @@ pub(crate) struct Options {
     /// Damage one slot and see it come up on the other, instead.
     #[arg(long)]
     fall_back: bool,
+    /// Hang the processor and see the hardware watchdog reset the machine, instead.
+    #[arg(long, conflicts_with = "fall_back")]
+    hang: bool,
 }
 
 /// Checks it.
@@ -41,6 +44,9 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let started = Instant::now();
     let told = |what: &str| println!("{:>7.1} s  {what}", started.elapsed().as_secs_f64());
+    if options.hang {
+        return is_reset(options, &told);
+    }
     if options.fall_back {
         let firmware = options.board.emulator.map(|emulator| emulator.firmware);
         ensure!(
@@ -138,6 +144,37 @@ fn falls_back(
     machine.wait_for("postern: posternd: gate up", PATIENCE)?;
     told(&machine.wait_for("slot B is healthy", PATIENCE)?);
     outside.expect_silence(CLIENT)
+}
+
+/// The processor spins with interrupts off; the watchdog must reset it, and it must come back shut.
+fn is_reset(options: &Options, told: &dyn Fn(&str)) -> Result<()> {
+    ensure!(
+        options.board.architecture == Architecture::Aarch64,
+        "hanging is written for 64-bit processors; {} is not one",
+        options.board.name
+    );
+    let lab = Lab::new()?;
+    let outside = Outside::new(&lab)?;
+    let medium = Medium::copy(&options.image, lab.directory(), options.board)?;
+    let mut machine = Machine::start(&medium, &lab, &outside.namespace)?;
+    machine.wait_for("is healthy", PATIENCE)?;
+    told("up; now its processor hangs");
+    let hung = Instant::now();
+    machine.hang()?;
+    let came_back = || (machine.times_shown("postern: closed") == 2).then_some(());
+    wait_for("the watchdog to reset the machine", PATIENCE, came_back)?;
+    let away = hung.elapsed().as_secs_f64();
+    told(&format!(
+        "reset, and closed again {away:.1} s later (time-out {} s)",
+        options.board.watchdog.timeout_s
+    ));
+    if options.board.watchdog.tells_cause {
+        told(&machine.wait_for("the watchdog has reset this machine", PATIENCE)?);
+    }
+    wait_for("the gate", PATIENCE, || (machine.times_shown("gate up") == 2).then_some(()))?;
+    outside.expect_silence(CLIENT)?;
+    told("gate up, silent");
+    Ok(())
 }
 
 /// Checks that `texts` were shown in this order.

@@ -6,6 +6,7 @@
 pub mod assemble;
 pub mod boot;
 pub mod cpio;
+mod debugger;
 pub mod disk;
 pub mod environment;
 pub mod factory;

@@ -10,6 +10,7 @@ use postern_board::{Board, Emulator, Firmware};
 use postern_e2e::process::{Background, wait_for};
 use postern_e2e::{Lab, Namespace};
 
+use crate::debugger::Debugger;
 use crate::environment::{Choice, SECOND_OFFSET, Slot};
 use crate::layout::Layout;
 use crate::{boot, program};
@@ -101,6 +102,8 @@ pub struct Machine {
     log: PathBuf,
     /// Unix socket of the serial console.
     pub console: PathBuf,
+    /// Unix socket of QEMU's debugger.
+    debugger: PathBuf,
 }
 
 impl Machine {
@@ -123,8 +126,11 @@ impl Machine {
             log.display()
         ));
         command.args(["-serial", "chardev:console"]);
+        let debugger = folder.join("debugger.socket");
+        let _ = fs::remove_file(&debugger);
+        command.arg("-gdb").arg(format!("unix:{},server=on,wait=off", debugger.display()));
         let qemu = Background::start(emulator.program, &mut command)?;
-        Ok(Self { qemu, log, console })
+        Ok(Self { qemu, log, console, debugger })
     }
 
     /// Everything the serial console has shown since it was switched on.
@@ -156,6 +162,20 @@ impl Machine {
                 patience.as_secs()
             )
         })
+    }
+
+    /// Makes the processor spin with interrupts off, as broken hardware would: nothing of the system
+    /// runs any more, and only a reset ends it.
+    ///
+    /// # Errors
+    /// When the debugger does not answer.
+    pub fn hang(&self) -> Result<()> {
+        Debugger::connect(&self.debugger)?.hang()
+    }
+
+    /// How often the console has shown `text`.
+    pub fn times_shown(&self, text: &str) -> usize {
+        self.shown().matches(text).count()
     }
 
     /// Process id of QEMU.

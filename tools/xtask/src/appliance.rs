@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::command::{self, as_root, bold, cargo_line};
+use crate::cross;
 use crate::image::{self, Content, Description};
 use crate::setup;
 use crate::workspace::Workspace;
@@ -26,6 +27,9 @@ pub(crate) struct Options {
     /// With --check: damage a slot and see the machine come up on the other, instead.
     #[arg(long, requires = "check")]
     fall_back: bool,
+    /// With --check: hang the processor and see the watchdog reset the machine, instead.
+    #[arg(long, requires = "check")]
+    hang: bool,
 }
 
 /// Builds and runs it.
@@ -40,7 +44,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let mut runner = as_root(workspace.target.join("debug/postern-image"))?;
     setup::install(setup::IMAGE)?;
     let board = Description::ask(&options.board)?;
-    let programs = image::firmware(workspace, &board)?;
+    let programs = image::firmware(workspace, &board, cross::OF_IMAGE)?;
     let folder = workspace.target.join("image").join(&options.board).join("site");
     let (content, key) = commission(&folder)?;
     let image = image::make(workspace, &board, &programs, &content)?;
@@ -53,6 +57,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         .arg(key);
     if options.fall_back {
         runner.arg("--fall-back");
+    }
+    if options.hang {
+        runner.arg("--hang");
     }
     println!("\n{}", bold("Running the appliance"));
     command::run(&mut runner)
@@ -74,5 +81,5 @@ fn commission(folder: &Path) -> Result<(Content, PathBuf)> {
     let store = folder.join("site.store");
     let mut compile = cargo_line("run --quiet --locked -p postern -- compile");
     command::run(compile.args([SITE, "-o"]).arg(&store))?;
-    Ok((Content { store: Some(store), data: Some(data) }, key))
+    Ok((Content { store: Some(store), data: Some(data), again: false }, key))
 }

@@ -20,10 +20,13 @@ use apt::Apt;
 use lock::Lock;
 use rust::Rust;
 
-/// The programs that go onto a board, with the package each is in. Those the workspace does not
+/// The programs that go into the image, with the package each is in. Those the workspace does not
 /// have yet are left out.
-const PROGRAMS: [(&str, &str); 3] =
-    [("posternd", "posternd"), ("postern", "postern"), ("postern-console", "postern-console")];
+pub(crate) const OF_IMAGE: &[(&str, &str)] = &[("posternd", "posternd"), ("posternd", "postern-console")];
+
+/// The same with the host tool, for a gateway that is its own host.
+pub(crate) const ALL: &[(&str, &str)] =
+    &[("posternd", "posternd"), ("posternd", "postern-console"), ("postern", "postern")];
 
 /// For what to build.
 #[derive(Clone, Copy, Debug)]
@@ -48,11 +51,15 @@ pub(crate) fn cache(workspace: &Workspace) -> PathBuf {
     workspace.target.join("cross")
 }
 
-/// Builds the programs, statically linked and stripped, and returns their paths.
+/// Builds `programs`, statically linked and stripped, and returns their paths.
 ///
 /// # Errors
 /// When the tool chain cannot be had or something does not build.
-pub(crate) fn build(workspace: &Workspace, target: &Target) -> Result<Vec<PathBuf>> {
+pub(crate) fn build(
+    workspace: &Workspace,
+    target: &Target,
+    programs: &[(&str, &str)],
+) -> Result<Vec<PathBuf>> {
     let cache = cache(workspace);
     fs::create_dir_all(&cache)?;
     let lock = Lock::read(&workspace.root)?;
@@ -60,8 +67,8 @@ pub(crate) fn build(workspace: &Workspace, target: &Target) -> Result<Vec<PathBu
     let rust = Rust::prepare(target.rust, target.debian, &apt, &lock, &cache)?;
     let pcap = libpcap::prepare(target.gnu, &apt, &lock, &cache)?;
     println!("{}", bold(&format!("Building for {} with {}", target.rust, rust.version)));
-    let programs: Vec<(&str, &str)> = PROGRAMS
-        .into_iter()
+    let programs: Vec<&(&str, &str)> = programs
+        .iter()
         .filter(|(package, program)| workspace.require_binary(package, program).is_ok())
         .collect();
     let mut cargo = cargo_line("build --locked --release");

@@ -1,7 +1,7 @@
 //! `cargo xtask image`: the programs and the flashable image of a board.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -22,6 +22,9 @@ pub(crate) struct Options {
     /// Only this part.
     #[arg(long, value_parser = ["firmware"])]
     only: Option<String>,
+    /// Make the image twice, in two folders, and compare the octets.
+    #[arg(long)]
+    twice: bool,
     /// Take today's versions of the Debian packages into image/packages.lock, and make nothing.
     #[arg(long)]
     pin: bool,
@@ -39,11 +42,14 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     setup::install(setup::IMAGE)?;
     let board = Description::ask(&options.board)?;
-    let programs = firmware(workspace, &board)?;
     if options.only.as_deref() == Some("firmware") {
-        return Ok(());
+        return firmware(workspace, &board, cross::ALL).map(|_| ());
     }
+    let programs = firmware(workspace, &board, cross::OF_IMAGE)?;
     let made = make(workspace, &board, &programs, &Content::default())?;
+    if options.twice {
+        return compare(workspace, &board, &programs, &made);
+    }
     println!("\n{} {}", bold("Flash it:"), format_args!("bmaptool or dd if={}", made.display()));
     Ok(())
 }
@@ -55,6 +61,8 @@ pub(crate) struct Content {
     pub(crate) store: Option<PathBuf>,
     /// Files of the data partition.
     pub(crate) data: Option<PathBuf>,
+    /// Whether to make it in another folder, for a comparison.
+    pub(crate) again: bool,
 }
 
 /// Makes the image out of `programs` and returns its path.
@@ -75,7 +83,8 @@ pub(crate) fn make(
     let files = Apt::open(&cache)?.fetch(&of_board.collect::<Vec<_>>())?;
     let packages = files.first().and_then(|file| file.parent()).context("the board needs no packages")?;
     let programs = programs.first().and_then(|program| program.parent()).context("there are no programs")?;
-    let output = workspace.target.join("image").join(board.word("name")?);
+    let folder = if content.again { "image-again" } else { "image" };
+    let output = workspace.target.join(folder).join(board.word("name")?);
     println!("{}", bold("Assembling the image"));
     let mut build = cargo_line("run --quiet --locked -p postern-image -- build --board");
     build.arg(board.word("name")?).arg("--programs").arg(programs).arg("--packages").arg(packages);
@@ -97,14 +106,31 @@ fn epoch() -> String {
     told.map_or_else(|_| "1763856000".to_owned(), |time| time.trim().to_owned())
 }
 
+/// Makes the image once more and compares it with the one that was made.
+fn compare(workspace: &Workspace, board: &Description, programs: &[PathBuf], made: &Path) -> Result<()> {
+    let again = make(workspace, board, programs, &Content { again: true, ..Content::default() })?;
+    let sums = |image: &Path| {
+        let path = image.with_file_name("SHA256SUMS");
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let (first, second) = (sums(made)?, sums(&again)?);
+    ensure!(first == second, "the same input gave other octets:\n{first}{second}");
+    println!("\n{}\n{first}", bold("The same octets, twice:"));
+    Ok(fs::remove_dir_all(again.with_file_name(""))?)
+}
+
 /// Builds the programs and says how large they are.
-pub(crate) fn firmware(workspace: &Workspace, board: &Description) -> Result<Vec<PathBuf>> {
+pub(crate) fn firmware(
+    workspace: &Workspace,
+    board: &Description,
+    programs: &[(&str, &str)],
+) -> Result<Vec<PathBuf>> {
     let target = Target {
         rust: board.word("rust_target")?,
         gnu: board.word("gnu_triple")?,
         debian: board.word("debian")?,
     };
-    let programs = cross::build(workspace, &target)?;
+    let programs = cross::build(workspace, &target, programs)?;
     println!("\n{}", bold("program           octets    budget"));
     let mut sum = 0;
     for program in &programs {
