@@ -192,7 +192,8 @@ fn spawn(namespace: &Namespace, store: &Path) -> Result<Background> {
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let mut command = namespace.command(&program.to_string_lossy())?;
     command.arg("--store").arg(store).args(["--log", "stderr"]).env("PATH", path);
-    command.arg("--control").arg(control_of(store));
+    // Members of the group may connect, and must log in: the console does, as nobody.
+    command.arg("--control").arg(control_of(store)).args(["--control-group", "nogroup"]);
     tool::require(&["iptables", "nft"])?;
     Background::start("posternd", &mut command)
 }

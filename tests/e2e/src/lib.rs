@@ -14,6 +14,7 @@
 
 pub mod backend;
 pub mod binaries;
+pub mod cable;
 pub mod control;
 pub mod frame;
 pub mod gate;
@@ -22,6 +23,7 @@ pub mod knock;
 pub mod lab;
 pub mod listener;
 pub mod namespace;
+pub mod person;
 pub mod probe;
 pub mod process;
 pub mod scene;

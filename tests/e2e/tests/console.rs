@@ -1,0 +1,224 @@
+//! `postern-console` on a line of 9600 baud, as a person at a cabinet has it, with a real daemon.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use postern_e2e::cable::Cable;
+use postern_e2e::person::Person;
+use postern_e2e::process::{self, Background, wait_for, wait_until};
+use postern_e2e::scene::MIXED;
+use postern_e2e::{Backend, DoorText, Scene, Site, binaries};
+
+const PASSWORD: &str = "a pump and a gate";
+
+/// A gateway, its console, and where its cable is plugged in.
+struct Cabinet {
+    scene: Scene,
+    line: PathBuf,
+    cable: Option<Cable>,
+    console: Background,
+}
+
+impl Cabinet {
+    fn new() -> Self {
+        let ssh = DoorText::new("ssh", &["tcp/22"], &MIXED).open_for("30s");
+        let scene = Scene::set(&Site::new(Backend::Iptables).door(ssh)).unwrap();
+        let directory = scene.lab.directory().to_owned();
+        // The console is nobody, and reaches the socket and the line.
+        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o711)).unwrap();
+        let line = directory.join("ttyS0");
+        let cable = Some(Cable::plug(&line).unwrap());
+        let mut command = Command::new(binaries::path("postern-console").unwrap());
+        command.arg("--line").arg(&line).args(["--baud", "9600", "--user", "nobody"]);
+        command.arg("--control").arg(scene.gate.control()).args(["--log", "stderr", "--log-level", "debug"]);
+        let console = Background::start("postern-console", &mut command).unwrap();
+        Self { scene, line, cable, console }
+    }
+
+    fn far(&self) -> &Path {
+        self.cable.as_ref().unwrap().far()
+    }
+
+    fn person(&self) -> Person {
+        Person::at(self.far()).unwrap()
+    }
+
+    fn pull_the_cable(&mut self) {
+        self.cable.take().unwrap().pull();
+    }
+
+    fn plug_it_in(&mut self) -> Person {
+        self.cable = Some(Cable::plug(&self.line).unwrap());
+        self.person()
+    }
+}
+
+/// What it said, when a test fails.
+impl Drop for Cabinet {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- log of postern-console\n{}", self.console.stderr().all().join("\n"));
+        }
+    }
+}
+
+fn enrol(person: &mut Person) {
+    person.expect("name of the new account: ").unwrap();
+    person.say("maria", "at least: ").unwrap();
+    person.say(PASSWORD, "once more: ").unwrap();
+    person.say(PASSWORD, "laboratory> ").unwrap();
+}
+
+fn log_in(person: &mut Person) {
+    // The banner may have gone by before the cable was there.
+    wait_until("the login prompt", || {
+        person.type_in("\r").unwrap();
+        person.expect("login: ").ok()
+    })
+    .unwrap();
+    person.say("maria", "password: ").unwrap();
+    person.say(PASSWORD, "laboratory> ").unwrap();
+}
+
+/// What differs from run to run is made the same: a countdown, ids, times of the log.
+fn normal(printed: &str) -> String {
+    let mut text = String::new();
+    for line in printed.lines() {
+        let line = match line.split_once(" (trial 0:") {
+            Some((before, rest)) => format!("{before} (trial 0:NN{}", rest.get(2..).unwrap_or_default()),
+            None => line.to_owned(),
+        };
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn golden(name: &str, printed: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let text = normal(printed);
+    if std::env::var_os("POSTERN_REFRESH").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, expected, "{name}: POSTERN_REFRESH=1 writes it anew");
+}
+
+#[test]
+fn from_the_first_login_to_a_rollback_after_the_cable_was_pulled() {
+    let mut cabinet = Cabinet::new();
+    let mut person = cabinet.person();
+    enrol(&mut person);
+    person.say("shwo", "laboratory> ").unwrap();
+    person.say("set door ssh open-for 45", "laboratory> ").unwrap();
+    // Half a word and Tab.
+    person.type_in("set do\t").unwrap();
+    person.expect("door ").unwrap();
+    person.type_in("ss\t").unwrap();
+    person.expect("ssh ").unwrap();
+    person.type_in("open\t").unwrap();
+    person.expect("open-for ").unwrap();
+    person.say("45s", "laboratory*> ").unwrap();
+    person.say("diff", "laboratory*> ").unwrap();
+    person.say("check", "laboratory*> ").unwrap();
+    let mark = cabinet.scene.gate.log_mark();
+    person.say("commit confirm 30s", "> ").unwrap();
+    person.say("show door ssh", "> ").unwrap();
+    golden("console-commit.txt", &person.printed());
+
+    cabinet.pull_the_cable();
+    drop(person);
+    let gate = &cabinet.scene.gate;
+    let rolled_back = || {
+        let lines = gate.log_with("CFG-ROLLBACK");
+        (!lines.is_empty() && gate.log_mark() > mark).then_some(())
+    };
+    wait_for("the trial to be taken back", Duration::from_secs(60), rolled_back).unwrap();
+
+    let mut person = cabinet.plug_it_in();
+    wait_until("the login prompt", || {
+        person.type_in("\r").unwrap();
+        person.expect("login: ").ok()
+    })
+    .unwrap();
+    let before_login = person.printed();
+    assert!(!before_login.contains("set door"), "nobody is logged in: {before_login}");
+    drop(person);
+    let mut person = cabinet.person();
+    log_in(&mut person);
+    person.say("show door ssh", "laboratory> ").unwrap();
+    assert!(person.printed().contains("set door ssh open-for 30s"), "{}", person.printed());
+    person.say("history", "laboratory> ").unwrap();
+    assert!(person.printed().contains("a trial nobody confirmed"), "{}", person.printed());
+    person.say("log 40", "laboratory> ").unwrap();
+    assert!(person.printed().contains("CFG-ROLLBACK"), "{}", person.printed());
+    person.say("logout", "login: ").unwrap();
+    person.say("maria", "password: ").unwrap();
+    person.say("not the password", "login: ").unwrap();
+    assert!(person.printed().contains("login failed"), "{}", person.printed());
+    // And the gate still opens for who knows the knock.
+    cabinet.scene.knock(&MIXED).unwrap();
+    cabinet.scene.expect_client_in(cabinet.scene.ssh()).unwrap();
+}
+
+#[test]
+fn a_program_on_the_same_line() {
+    let mut cabinet = Cabinet::new();
+    let mut person = cabinet.person();
+    enrol(&mut person);
+    person.say("logout", "login: ").unwrap();
+    drop(person);
+    let password = cabinet.scene.lab.directory().join("password");
+    std::fs::write(&password, PASSWORD).unwrap();
+    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let to = format!("serial:{}@9600", cabinet.far().display());
+    let ask = |arguments: &[&str], status: i32| {
+        let mut command = Command::new(binaries::path("postern").unwrap());
+        command.args(["--to", &to, "--account", "maria", "--password-file"]).arg(&password).args(arguments);
+        let output = process::output(&mut command).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{}{}", output.stdout, output.stderr);
+        output.stdout
+    };
+    assert!(ask(&["status", "--json"], 0).contains("\"gateway\": \"laboratory\""));
+    ask(&["config", "set", "door.ssh.open_for=47s"], 0);
+    assert!(ask(&["config", "get"], 0).contains("47s"));
+    // The line is a person's again: a program that asks once more, too, but nobody is logged in.
+    let mut without = Command::new(binaries::path("postern").unwrap());
+    let output = process::output(without.args(["--to", &to, "status"])).unwrap();
+    assert_eq!(output.status.code(), Some(5), "{}{}", output.stdout, output.stderr);
+    let status = cabinet.console.ended().unwrap();
+    assert!(status.is_none(), "the console is alive");
+}
+
+#[test]
+fn the_console_waits_for_a_daemon_that_is_started_anew() {
+    let mut cabinet = Cabinet::new();
+    let mut person = cabinet.person();
+    enrol(&mut person);
+    cabinet.scene.gate.kill().unwrap();
+    person.expect("does not answer").unwrap();
+    cabinet.scene.gate.restart().unwrap();
+    person.expect("login: ").unwrap();
+    person.say("maria", "password: ").unwrap();
+    person.say(PASSWORD, "laboratory> ").unwrap();
+}
+
+#[test]
+fn it_refuses_to_be_the_superuser() {
+    let cabinet = Cabinet::new();
+    let cable = cabinet.scene.lab.directory().join("ttyS1");
+    let _cable = Cable::plug(&cable).unwrap();
+    let mut command = Command::new(binaries::path("postern-console").unwrap());
+    command.arg("--line").arg(&cable).arg("--control").arg(cabinet.scene.gate.control());
+    let output = process::output(command.args(["--log", "stderr"])).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stderr.contains("--user NAME"), "{}", output.stderr);
+    // And a line that somebody has is left alone.
+    let mut second = Command::new(binaries::path("postern-console").unwrap());
+    second.arg("--line").arg(&cabinet.line).arg("--control").arg(cabinet.scene.gate.control());
+    let output = process::output(second.args(["--log", "stderr", "--user", "nobody"])).unwrap();
+    assert!(output.stderr.contains("another program uses"), "{}", output.stderr);
+}
