@@ -38,6 +38,16 @@ pub const KEYS_MAX: usize = 64;
 /// Octets of one secret: the longest key the stock fwknop client makes.
 pub const SECRET_BYTES_MAX: usize = 128;
 
+/// Keys of stock fwknop clients: their packets do not say whose they are, so each key costs an HMAC for
+/// every packet that looks like one.
+pub const FWKNOP_KEYS_MAX: usize = 16;
+
+/// Ports one packet of a stock fwknop client may ask for.
+pub const FWKNOP_PORTS_MAX: usize = 8;
+
+/// Packets of one fwknop key remembered above its mark: more in four minutes are used up in order.
+pub const FWKNOP_REMEMBERED_MAX: usize = 16;
+
 /// Source networks a key may be limited to.
 pub const SOURCES_PER_KEY_MAX: usize = 4;
 
@@ -191,6 +201,8 @@ pub const TABLE_UNITS: usize = 8;
 pub const TABLE_BYTES_MAX: usize = 256 * 1024;
 
 const _: () = assert!(GRANTS_RESERVED < GRANTS_MAX);
+const _: () = assert!(FWKNOP_KEYS_MAX <= KEYS_MAX);
+const _: () = assert!(FWKNOP_PORTS_MAX <= EFFECTS_MAX);
 const _: () = assert!(GRANTS_PER_DOOR_ASSURED <= GRANTS_RESERVED);
 const _: () = assert!(REORDER_STEPS_MAX <= STEPS_MAX);
 const _: () = assert!(ROTATING_KNOCKS_MAX as usize <= STEPS_MAX);

@@ -1,5 +1,7 @@
 //! Single Packet Authorization: one authenticated datagram is the knock.
 
+mod allowance;
+pub mod fwknop;
 pub mod key;
 pub mod native;
 pub mod policy;

@@ -12,7 +12,6 @@
 //! the root of the repository has the whole format for who writes another client.
 
 pub mod aead;
-mod allowance;
 pub mod hint;
 pub mod request;
 pub mod verifier;

@@ -258,27 +258,41 @@ impl Policy {
         now: Option<WallTime>,
         door: Option<DoorId>,
     ) -> Result<DoorId, PolicyRefusal> {
-        if self.disabled {
-            return Err(PolicyRefusal::Disabled);
-        }
-        self.check_sources(request, seen_from)?;
-        self.check_time(now)?;
+        self.check_bearer(&request.claimed, seen_from, now)?;
         let door = door.ok_or(PolicyRefusal::UnknownDoor)?;
         if self.doors.contains(door) { Ok(door) } else { Err(PolicyRefusal::DoorNotAllowed) }
     }
 
-    fn check_sources(&self, request: &Request, seen_from: IpAddr) -> Result<(), PolicyRefusal> {
+    /// All rules but those of counters and doors: whether the key counts here and now, for the sources
+    /// it claims; none is "as seen".
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn check_bearer(
+        &self,
+        claimed: &[IpAddr],
+        seen_from: IpAddr,
+        now: Option<WallTime>,
+    ) -> Result<(), PolicyRefusal> {
+        if self.disabled {
+            return Err(PolicyRefusal::Disabled);
+        }
+        self.check_sources(claimed, seen_from)?;
+        self.check_time(now)
+    }
+
+    fn check_sources(&self, claimed: &[IpAddr], seen_from: IpAddr) -> Result<(), PolicyRefusal> {
         let allowed = |source: IpAddr| {
             self.sources.is_empty() || self.sources.iter().any(|network| network.contains(source))
         };
         if !allowed(seen_from) {
             return Err(PolicyRefusal::SourceNetwork);
         }
-        let only_as_seen = request.claimed.iter().all(|&source| source == seen_from);
+        let only_as_seen = claimed.iter().all(|&source| source == seen_from);
         match self.claims {
             ClaimRule::OnlyAsSeen if !only_as_seen => Err(PolicyRefusal::ClaimNotAllowed),
-            ClaimRule::Required if request.claimed.is_empty() => Err(PolicyRefusal::ClaimMissing),
-            _ if !request.claimed.iter().all(|&source| allowed(source)) => Err(PolicyRefusal::ClaimNetwork),
+            ClaimRule::Required if claimed.is_empty() => Err(PolicyRefusal::ClaimMissing),
+            _ if !claimed.iter().all(|&source| allowed(source)) => Err(PolicyRefusal::ClaimNetwork),
             _ => Ok(()),
         }
     }

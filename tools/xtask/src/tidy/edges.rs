@@ -13,7 +13,9 @@ struct Row {
 const TABLE: [Row; 6] = [
     Row {
         package: "postern-core",
-        may_use: &["heapless", "smoltcp", "chacha20", "poly1305", "hmac", "sha2", "subtle", "zeroize"],
+        may_use: &[
+            "heapless", "smoltcp", "chacha20", "poly1305", "aes", "md-5", "hmac", "sha2", "subtle", "zeroize",
+        ],
     },
     Row {
         package: "postern-config",
@@ -71,8 +73,10 @@ const TABLE: [Row; 6] = [
 ];
 
 /// Crates that are built without their default features, because those need an allocator or more.
-const WITHOUT_DEFAULTS: [&str; 10] =
-    ["smoltcp", "heapless", "serde", "postcard", "sha2", "chacha20", "poly1305", "hmac", "subtle", "zeroize"];
+const WITHOUT_DEFAULTS: [&str; 12] = [
+    "smoltcp", "heapless", "serde", "postcard", "sha2", "chacha20", "poly1305", "aes", "md-5", "hmac",
+    "subtle", "zeroize",
+];
 
 /// Folders whose crates must have a row.
 const FIRMWARE: [&str; 3] = ["/firmware/", "/hal-linux/", "/board/"];

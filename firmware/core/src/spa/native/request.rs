@@ -185,7 +185,7 @@ fn read_sources(
 }
 
 /// Whether a host can have this address and send from it.
-fn may_be_claimed(source: IpAddr) -> bool {
+pub(in crate::spa) fn may_be_claimed(source: IpAddr) -> bool {
     let broadcast = matches!(source, IpAddr::V4(v4) if v4.is_broadcast());
     !source.is_unspecified() && !source.is_loopback() && !source.is_multicast() && !broadcast
 }

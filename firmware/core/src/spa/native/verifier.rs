@@ -16,11 +16,11 @@ use heapless::Vec;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::Parts;
-use super::allowance::WriteAllowance;
 use super::hint::{HintKey, words};
 use super::request::{CLAIMS_MAX, Malformed, Request};
 use crate::limits::KEYS_MAX;
 use crate::rule::{Door, DoorId, Purpose};
+use crate::spa::allowance::WriteAllowance;
 use crate::spa::key::{DeviceId, KeyTag, KeyUse, SpaKey, SubKey};
 use crate::spa::policy::{Policy, PolicyRefusal, WallTime};
 use crate::spa::replay::{Admission, CounterRefusal, ReplayState};
