@@ -5,6 +5,8 @@
 
 pub mod engine;
 pub mod frame;
+pub mod fwknop;
+pub mod fwknop_sealed;
 pub mod spa;
 pub mod spa_sealed;
 pub mod store;
@@ -13,10 +15,12 @@ pub mod store;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 7] = [
     ("frame", frame::run),
     ("engine", engine::run),
     ("store", store::run),
     ("spa", spa::run),
     ("spa-sealed", spa_sealed::run),
+    ("fwknop", fwknop::run),
+    ("fwknop-sealed", fwknop_sealed::run),
 ];

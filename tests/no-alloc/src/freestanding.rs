@@ -9,6 +9,7 @@ use core::panic::PanicInfo;
 
 use postern_core::engine::Engine;
 use postern_core::rule::{Door, GuardRange, Name, RuleError, RuleSet, Sequence};
+use postern_core::spa::fwknop;
 use postern_core::spa::key::{DeviceId, SpaKey};
 use postern_core::spa::native::{Admitted, Arrival, Refused, Request, Verifier};
 use postern_core::spa::policy::Policy;
@@ -45,6 +46,24 @@ static START_SPA: fn(&Verifier, DeviceId, &SpaKey, Policy, u64) -> Verifier =
 #[used]
 static SEAL_SPA: fn(&SpaKey, DeviceId, &mut Request, Option<u64>) -> Option<[u8; 128]> =
     postern_no_alloc::spa::seal_spa;
+
+/// What reads one datagram of a stock fwknop client.
+type ReadFwknop =
+    fn(&mut fwknop::Verifier, &[u8], Arrival, fwknop::Gate<'_>) -> Result<fwknop::Admitted, fwknop::Refused>;
+
+#[used]
+static READ_FWKNOP: ReadFwknop = postern_no_alloc::fwknop::read_fwknop;
+
+/// What takes the keys of stock fwknop clients.
+type StartFwknop =
+    fn(&fwknop::Verifier, DeviceId, &[u8], Policy, u64) -> Result<fwknop::Verifier, fwknop::KeyLength>;
+
+#[used]
+static START_FWKNOP: StartFwknop = postern_no_alloc::fwknop::start_fwknop;
+
+#[used]
+static SEAL_FWKNOP: fn(&fwknop::FwknopKey, &[u8], &[u8; 8]) -> Option<fwknop::sealer::Packet> =
+    postern_no_alloc::fwknop::seal_fwknop;
 
 /// What derives one sequence.
 type Rotate = fn(&SpaKey, &Name, &Shape, &mut Cursor, u32) -> Result<Knocks, ShapeError>;

@@ -5,6 +5,7 @@
 //! `--only panics` reads in the linked file which panics could be reached from here.
 #![no_std]
 
+pub mod fwknop;
 pub mod spa;
 
 use core::hint::black_box;
