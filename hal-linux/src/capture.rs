@@ -84,6 +84,7 @@ impl std::fmt::Debug for LinuxCapture {
 }
 
 impl LinuxCapture {
+    /// Watches what `rules` watch and the UDP ports of `datagram_ports` (Single Packet Authorization).
     /// Opens the interfaces that are there and waits for the others. The name "any" is every
     /// interface, captured cooked. There a frame with two VLAN tags cannot be read: recent kernels
     /// report the protocol behind the inner tag, but leave the tag before it. The VLAN interface
@@ -95,6 +96,7 @@ impl LinuxCapture {
     pub fn open<'a>(
         names: impl IntoIterator<Item = &'a str>,
         rules: &RuleSet,
+        datagram_ports: &[u16],
         ring: RingBytes,
         now: Instant,
     ) -> Result<Self, CaptureOpenError> {
@@ -106,7 +108,7 @@ impl LinuxCapture {
         if interfaces.is_empty() {
             return Err(CaptureOpenError::NoInterface);
         }
-        let interest = Interest::new(rules, &[])?;
+        let interest = Interest::new(rules, datagram_ports)?;
         for interface in &mut interfaces {
             match interface.try_open(&interest, ring, now) {
                 Err(error) if error.is_absence() => log::warn!("{error}; waiting for it"),
@@ -153,14 +155,18 @@ impl LinuxCapture {
         None
     }
 
-    /// Lets through what `rules` watch from now on. No packet that both the old and the new rules
+    /// Lets through what `rules` watch from now on, and the UDP ports of `datagram_ports`. No packet that both the old and the new rules
     /// watch is missed.
     ///
     /// # Errors
     /// [`CaptureOpenError::Filter`] and [`CaptureOpenError::FilterRefused`]; the old filter is then
     /// in force on every interface.
-    pub fn replace_filter(&mut self, rules: &RuleSet) -> Result<(), CaptureOpenError> {
-        let interest = Interest::new(rules, &[])?;
+    pub fn replace_filter(
+        &mut self,
+        rules: &RuleSet,
+        datagram_ports: &[u16],
+    ) -> Result<(), CaptureOpenError> {
+        let interest = Interest::new(rules, datagram_ports)?;
         if let Err(error) = attach_all(&mut self.interfaces, &interest) {
             attach_all(&mut self.interfaces, &self.interest)?;
             return Err(error);

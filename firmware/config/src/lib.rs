@@ -23,6 +23,7 @@ pub mod guards;
 pub mod held;
 pub mod key;
 pub mod partition;
+pub mod policy;
 pub mod schema;
 pub mod secret;
 pub mod services;

@@ -13,6 +13,7 @@ use crate::knock::{InterfaceIndex, ServicePort};
 use crate::limits::{AUDIT_RECORDS_MAX, AUDIT_RESERVED_FOR_GRANTS, PORTS_PER_DOOR_MAX};
 use crate::port::FirewallError;
 use crate::rule::Name;
+use crate::spa::key::KeyTag;
 use crate::time::{Duration, Instant};
 
 /// How a client proved itself.
@@ -20,6 +21,32 @@ use crate::time::{Duration, Instant};
 pub enum Proof {
     /// A fixed sequence: a filter, not authentication.
     Sequence,
+    /// A packet sealed with the key of this tag.
+    Spa(KeyTag),
+}
+
+/// Why a packet that wants to be one of Single Packet Authorization is refused, for filters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DenyClass {
+    /// No key of this gateway made it.
+    Mac,
+    /// It was used before, or its counter does not count.
+    Replay,
+    /// Genuine and new, or a complete sequence, and not allowed.
+    Policy,
+}
+
+impl DenyClass {
+    /// Every class.
+    pub const ALL: [DenyClass; 3] = [DenyClass::Mac, DenyClass::Replay, DenyClass::Policy];
+
+    const fn id(self) -> &'static str {
+        match self {
+            DenyClass::Mac => "DENY-MAC",
+            DenyClass::Replay => "DENY-REPLAY",
+            DenyClass::Policy => "DENY-POLICY",
+        }
+    }
 }
 
 /// Why a completed proof did not open the door.
@@ -51,6 +78,10 @@ pub enum RevokeReason {
     ConfigChanged,
     /// An operator asked for it.
     Operator,
+    /// The client asked for it, with its key.
+    SpaRequest,
+    /// The key was used from another address, and may not have more grants at this door.
+    Superseded,
 }
 
 impl RevokeReason {
@@ -60,6 +91,8 @@ impl RevokeReason {
             RevokeReason::CloseSequence => "close-sequence",
             RevokeReason::ConfigChanged => "config-changed",
             RevokeReason::Operator => "operator",
+            RevokeReason::SpaRequest => "spa-request",
+            RevokeReason::Superseded => "superseded",
         }
     }
 }
@@ -173,6 +206,8 @@ pub enum Event {
         open_for: Duration,
         /// How the client proved itself.
         proof: Proof,
+        /// The name of its key; empty when it has none.
+        key: Name,
         /// Whether the door was open for this source already.
         extended: bool,
     },
@@ -205,8 +240,21 @@ pub enum Event {
         /// Why not.
         reason: DenyReason,
     },
-    /// More complete proofs were refused than are recorded one by one.
+    /// A packet on the port of Single Packet Authorization opened nothing.
+    SpaRefused {
+        /// Why not, for filters.
+        class: DenyClass,
+        /// The name of its key, if it is genuine; else empty.
+        key: Name,
+        /// Where it says to come from.
+        source: IpAddr,
+        /// Why not, in short lower-case words.
+        reason: &'static str,
+    },
+    /// More were refused than are recorded one by one.
     DenySuppressed {
+        /// What.
+        class: DenyClass,
         /// How many.
         records: u32,
     },
@@ -296,7 +344,8 @@ impl Event {
             Event::Grant { .. } => "GRANT",
             Event::Expire { .. } => "EXPIRE",
             Event::Revoke { .. } => "REVOKE",
-            Event::Deny { .. } | Event::DenySuppressed { .. } => "DENY-POLICY",
+            Event::Deny { .. } => DenyClass::Policy.id(),
+            Event::SpaRefused { class, .. } | Event::DenySuppressed { class, .. } => class.id(),
             Event::FirewallFailed { .. } => "FW-FAIL",
             Event::Boot { .. } => "BOOT",
             Event::ConfigApplied { .. } => "CFG-APPLY",

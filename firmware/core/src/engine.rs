@@ -8,17 +8,26 @@ use core::net::IpAddr;
 
 use heapless::Vec;
 
-use crate::audit::{AuditRing, DenyReason, Event, Proof, Record, RevokeReason};
+use crate::audit::{AuditRing, DenyClass, DenyReason, Event, Proof, Record, RevokeReason};
 use crate::grant::{Change, Grant, GrantId, GrantTable};
 use crate::hash::HashKey;
 use crate::knock::Knock;
+use crate::knock::Step;
 use crate::limiter::{Limiter, Verdict};
 use crate::limits::{EFFECTS_MAX, TABLE_UNITS};
 use crate::matcher::{Matcher, MatcherCounters, Progress};
-use crate::port::{FirewallCommand, FirewallError, Frame};
-use crate::rule::{DoorId, Purpose, RuleSet, SequenceId};
+use crate::port::{CeilingWrite, FirewallCommand, FirewallError, Frame, JournalFailed};
+use crate::rule::{DoorId, Name, Purpose, RuleSet, SequenceId};
+use crate::spa::key::KeyTag;
+use crate::spa::policy::WallTime;
 use crate::time::Instant;
 use crate::wire::{self, Ignored};
+
+mod keys;
+mod spa;
+
+pub use keys::Keys;
+pub use spa::SpaCounters;
 
 /// Something happened.
 #[derive(Debug)]
@@ -33,6 +42,13 @@ pub enum Input<'a> {
         grant: GrantId,
         /// How it went.
         result: Result<(), FirewallError>,
+    },
+    /// The journal took a ceiling, or did not.
+    CeilingWritten {
+        /// What it was told to write.
+        write: CeilingWrite,
+        /// How it went.
+        result: Result<(), JournalFailed>,
     },
     /// Something the shell saw that belongs into the audit trail.
     Notice(Event),
@@ -50,6 +66,7 @@ pub enum Input<'a> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Effects {
     commands: Vec<FirewallCommand, EFFECTS_MAX>,
+    ceiling: Option<CeilingWrite>,
 }
 
 impl Effects {
@@ -58,9 +75,14 @@ impl Effects {
         &self.commands
     }
 
+    /// A ceiling to write after the commands, before anything else of this key is accepted.
+    pub const fn ceiling(&self) -> Option<CeilingWrite> {
+        self.ceiling
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.commands.is_empty()
+        self.commands.is_empty() && self.ceiling.is_none()
     }
 }
 
@@ -125,6 +147,8 @@ pub struct Counters {
     pub opened: u64,
     /// What the matcher counted.
     pub matcher: MatcherCounters,
+    /// What became of the packets of keys.
+    pub spa: SpaCounters,
 }
 
 /// The engine. About half a megabyte, none of it on the heap; `UNITS` scales the matcher's tables.
@@ -137,10 +161,11 @@ pub struct Engine<const UNITS: usize = TABLE_UNITS> {
     denials: Limiter,
     counters: Counters,
     trace: Option<Trace>,
+    spa: spa::Spa,
 }
 
 impl<const UNITS: usize> Engine<UNITS> {
-    /// An engine for these rules. `key` must be random and new at every start.
+    /// An engine for these rules, without keys. `key` must be random and new at every start.
     pub fn new(rules: RuleSet, key: HashKey) -> Self {
         let window = rules.within_longest();
         Self {
@@ -151,6 +176,7 @@ impl<const UNITS: usize> Engine<UNITS> {
             denials: Limiter::new(),
             counters: Counters::default(),
             trace: None,
+            spa: spa::Spa::new(),
         }
     }
 
@@ -167,6 +193,7 @@ impl<const UNITS: usize> Engine<UNITS> {
                 // without an end.
                 return Effects::default();
             }
+            Input::CeilingWritten { write, result } => self.ceiling_written(write, result, now),
             Input::Notice(event) => self.audit.push(event, now),
             Input::Revoke { door, source } => {
                 let meant = |grant: &Grant| {
@@ -178,18 +205,42 @@ impl<const UNITS: usize> Engine<UNITS> {
         self.due_effects(now)
     }
 
-    /// Puts another rule set in force. Grants of doors that are gone, or lost a port, are taken
-    /// back with the next [`Input::Tick`]; the others go on. Progress is forgotten.
-    pub fn replace_rules(&mut self, rules: RuleSet, now: Instant) {
+    /// Puts another rule set in force, with the keys made for it. Grants of doors that are gone, or lost
+    /// a port, are taken back with the next [`Input::Tick`]; the others go on. Progress is forgotten;
+    /// what is known about keys that stay is not.
+    pub fn replace_rules(&mut self, rules: RuleSet, keys: Keys, now: Instant) {
         self.rules = rules;
+        self.spa.replace_keys(keys);
         self.matcher.rules_replaced(self.rules.within_longest(), now);
         self.grants.rules_replaced(&self.rules, now);
         self.audit.push(Event::ConfigApplied { doors: self.door_count() }, now);
     }
 
+    /// Puts the keys of the rules in force in force. Those that stay keep what is known about them.
+    pub fn replace_keys(&mut self, keys: Keys) {
+        self.spa.replace_keys(keys);
+    }
+
+    /// The keys in force.
+    pub fn keys(&self) -> &Keys {
+        &self.spa.keys
+    }
+
+    /// The start of a new epoch of a key is on the medium: its client may count from there.
+    pub fn key_rebased(&mut self, tag: KeyTag, epoch_start: u64) {
+        self.spa.keys.verifier.rebased(tag, epoch_start);
+    }
+
+    /// What a trusted wall clock says, if there is one. Call it from time to time; in between, the
+    /// engine counts on.
+    pub fn set_wall(&mut self, wall: Option<WallTime>, now: Instant) {
+        self.spa.set_wall(wall, now);
+    }
+
     /// When [`Engine::handle`] must be called with [`Input::Tick`]; at once if that is past.
     pub fn poll_at(&self) -> Option<Instant> {
-        [self.grants.next_due(), self.denials.due()].into_iter().flatten().min()
+        let write = self.spa.has_writes().then_some(Instant::BOOT);
+        [self.grants.next_due(), self.denials.due(), self.spa.due(), write].into_iter().flatten().min()
     }
 
     /// The rules in force.
@@ -204,7 +255,7 @@ impl<const UNITS: usize> Engine<UNITS> {
 
     /// How often what happened.
     pub fn counters(&self) -> Counters {
-        Counters { matcher: self.matcher.counters(), ..self.counters }
+        Counters { matcher: self.matcher.counters(), spa: self.spa.counters, ..self.counters }
     }
 
     /// The oldest audit record; it stays until [`Engine::record_written`].
@@ -235,8 +286,11 @@ impl<const UNITS: usize> Engine<UNITS> {
     fn frame(&mut self, frame: &Frame<'_>, now: Instant) {
         self.counters.frames += 1;
         self.trace = None;
-        match wire::parse(frame) {
-            Ok(knock) => self.knock(&knock, now),
+        match wire::parse_with_datagram(frame) {
+            Ok((knock, datagram)) if self.spa.keys.port().map(Step::udp) == Some(knock.step) => {
+                self.datagram(&knock, datagram, now);
+            }
+            Ok((knock, _)) => self.knock(&knock, now),
             Err(reason) => {
                 if let Some(count) = self.counters.ignored.get_mut(reason as usize) {
                     *count += 1;
@@ -275,7 +329,9 @@ impl<const UNITS: usize> Engine<UNITS> {
         let Some(door) = self.rules.door(sequence.door) else { return };
         match sequence.purpose {
             Purpose::Open => {
-                if self.grants.want(sequence.door, door, source, Proof::Sequence, now).is_err() {
+                let lease = door.open_for;
+                let wanted = self.grants.want(sequence.door, door, source, lease, Proof::Sequence, now);
+                if wanted.is_err() {
                     self.deny(id, source, DenyReason::GrantsFull, now);
                 }
             }
@@ -299,13 +355,14 @@ impl<const UNITS: usize> Engine<UNITS> {
 
     fn summarise_denials(&mut self, now: Instant) {
         if let Some(records) = self.denials.summary(now) {
-            self.audit.push(Event::DenySuppressed { records }, now);
+            self.audit.push(Event::DenySuppressed { class: DenyClass::Policy, records }, now);
         }
     }
 
     fn due_effects(&mut self, now: Instant) -> Effects {
-        let mut effects = Effects::default();
+        let mut effects = Effects { ceiling: self.spa.next_write(), ..Effects::default() };
         self.summarise_denials(now);
+        self.summarise_spa_denials(now);
         if self.grants.next_due().is_none_or(|due| due > now) {
             return effects;
         }
@@ -324,13 +381,22 @@ impl<const UNITS: usize> Engine<UNITS> {
         effects
     }
 
+    /// Empty when there is none, or not any more.
+    fn key_name(&self, proof: Proof) -> Name {
+        match proof {
+            Proof::Sequence => Name::new(),
+            Proof::Spa(tag) => self.spa.keys.name(tag).cloned().unwrap_or_default(),
+        }
+    }
+
     fn record(&mut self, grant: &Grant, change: Change, now: Instant) {
         let (id, door, source) = (grant.id, grant.door_name.clone(), grant.source);
         let event = match change {
             Change::Opened { extended } => {
                 self.counters.opened += 1;
                 let (ports, open_for, proof) = (grant.ports.clone(), grant.until.since(now), grant.proof);
-                Event::Grant { grant: id, door, source, ports, open_for, proof, extended }
+                let key = self.key_name(proof);
+                Event::Grant { grant: id, door, source, ports, open_for, proof, key, extended }
             }
             Change::Expired => Event::Expire { grant: id, door, source },
             Change::Revoked(reason) => Event::Revoke { grant: id, door, source, reason },
@@ -343,5 +409,7 @@ impl<const UNITS: usize> Engine<UNITS> {
     }
 }
 
+#[cfg(test)]
+mod spa_tests;
 #[cfg(test)]
 mod tests;

@@ -23,7 +23,7 @@ use crate::limits::{
 };
 use crate::port::{FirewallCommand, FirewallError};
 use crate::rule::{Door, DoorId, Name, RuleSet};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// Names one grant; not used again while the daemon runs (4 billion grants).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,7 +103,7 @@ impl Grant {
         self.revoked
     }
 
-    fn is_ending(&self) -> bool {
+    pub(crate) fn is_ending(&self) -> bool {
         self.revoked.is_some() || matches!(self.phase, Phase::Ending | Phase::Closing)
     }
 
@@ -192,8 +192,8 @@ impl GrantTable {
         self.next_due
     }
 
-    /// Somebody proved that `source` may use `door`. One grant per door and address: asking again
-    /// extends it.
+    /// Somebody proved that `source` may use `door` for the time of `lease`. One grant per door and
+    /// address: asking again extends it.
     ///
     /// # Errors
     /// [`GrantsFull`] when every place it may have is taken.
@@ -202,14 +202,16 @@ impl GrantTable {
         id: DoorId,
         door: &Door,
         source: IpAddr,
+        lease: Duration,
         proof: Proof,
         now: Instant,
     ) -> Result<(), GrantsFull> {
-        let until = now + door.open_for;
+        let until = now + lease;
         let alive =
             |grant: &&mut Grant| grant.door == Some(id) && grant.source == source && !grant.is_ending();
         if let Some(grant) = self.grants.iter_mut().find(alive) {
             grant.until = grant.until.max(until);
+            grant.proof = proof;
             // A command in hand is answered first; its answer finds the later end and asks again.
             if grant.phase != Phase::Asked {
                 grant.phase = Phase::Wanted;
@@ -480,6 +482,6 @@ fn may_retry(error: FirewallError, tries: u8) -> bool {
     !hopeless && tries < FIREWALL_TRIES_MAX
 }
 
-fn pause(tries: u8) -> crate::time::Duration {
-    crate::time::Duration::from_millis(FIREWALL_RETRY.millis() * u64::from(tries))
+fn pause(tries: u8) -> Duration {
+    Duration::from_millis(FIREWALL_RETRY.millis() * u64::from(tries))
 }

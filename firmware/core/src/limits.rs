@@ -62,6 +62,13 @@ pub const CEILING_WRITES_AT_ONCE: u8 = 60;
 /// get in. Who holds a key and does nothing but knock causes 1,500 writes of a sector a day.
 pub const CEILING_WRITE_EVERY: Duration = Duration::from_secs(60);
 
+/// Genuine packets that wait for their keys' ceilings to be written at a time.
+pub const WAITING_PACKETS_MAX: usize = 8;
+
+/// Longest wait for the answer to a write of a ceiling: a medium that takes longer is broken, and the
+/// client knocks again.
+pub const JOURNAL_ANSWER: Duration = Duration::from_secs(10);
+
 /// Knocks of the shortest rotating sequence. Three out of thousands of ports cannot be met by chance.
 pub const ROTATING_KNOCKS_MIN: u8 = 3;
 
@@ -166,8 +173,9 @@ pub const GUESS_DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// Octets captured of each frame: the deepest headers walked are Ethernet (14), two VLAN tags (8),
 /// PPPoE (8), IPv6 (40), extension headers ([`EXTENSION_BYTES_MAX`]) and TCP (20); IPv4 with all
-/// its options (60) is shorter.
-pub const FRAME_BYTES_MAX: usize = 256;
+/// its options (60) is shorter. Behind UDP (8), a packet of 128 octets is captured wholly with all of
+/// them, and one of the stock fwknop client (300 and some) with those that are met in practice.
+pub const FRAME_BYTES_MAX: usize = 512;
 
 /// IPv6 extension headers walked before a packet is ignored.
 pub const EXTENSIONS_MAX: usize = 6;
@@ -210,6 +218,8 @@ const _: () = assert!(AUDIT_RESERVED_FOR_GRANTS < AUDIT_RECORDS_MAX);
 const _: () = assert!(EFFECTS_MAX >= STEP_SHARED_MAX, "one knock may finish every sequence it is shared by");
 const _: () = assert!(14 + 8 + 8 + 40 + EXTENSION_BYTES_MAX + 20 <= FRAME_BYTES_MAX);
 const _: () = assert!(14 + 8 + 8 + 60 + 20 <= FRAME_BYTES_MAX);
+const _: () =
+    assert!(14 + 8 + 8 + 40 + EXTENSION_BYTES_MAX + 8 + crate::spa::native::PACKET_BYTES <= FRAME_BYTES_MAX);
 const _: () = assert!(INTERFACES_MAX <= 8, "InterfaceSet is one octet");
 const _: () = assert!(PORTS_PER_DOOR_MAX <= PORTS_MAX);
 const _: () = assert!(KEYS_MAX <= 64, "a door's keys are a bit set of 64");

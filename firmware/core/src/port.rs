@@ -10,6 +10,7 @@ use crate::grant::GrantId;
 use crate::knock::{InterfaceIndex, ServicePort};
 use crate::limits::PORTS_PER_DOOR_MAX;
 use crate::rule::RuleSet;
+use crate::spa::key::KeyTag;
 use crate::time::Instant;
 
 /// How the first octets of a frame are to be read. The numbers of libpcap's `DLT_*` are mapped to
@@ -80,6 +81,38 @@ pub trait AuditSink {
 /// The sink cannot take a record now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SinkBusy;
+
+/// Up to which counter a key may be used: to be written before it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CeilingWrite {
+    /// The key's name in the journal.
+    pub tag: KeyTag,
+    /// The ceiling.
+    pub ceiling: u64,
+}
+
+/// Where ceilings are kept over a restart and a power cut.
+pub trait Journal {
+    /// Makes a ceiling durable; returns when it is on the medium.
+    ///
+    /// # Errors
+    /// [`JournalFailed`]; the ceiling before is in force.
+    fn write_ceiling(&mut self, write: CeilingWrite) -> Result<(), JournalFailed>;
+}
+
+/// The medium did not do as it was told, or has no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalFailed;
+
+/// For gateways without keys: writes nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoJournal;
+
+impl Journal for NoJournal {
+    fn write_ceiling(&mut self, _: CeilingWrite) -> Result<(), JournalFailed> {
+        Err(JournalFailed)
+    }
+}
 
 /// What the firewall shall do for one grant.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,11 +9,9 @@
 //! the rest. Checksums are not verified: outbound offloading leaves them empty on virtual links,
 //! and a knock with a bad one proves as much as a good one.
 
-use core::net::IpAddr;
-
 use smoltcp::wire::{EthernetFrame, EthernetProtocol};
 
-use crate::knock::{InterfaceIndex, Knock, Step, TcpFlags};
+use crate::knock::{Knock, Step, TcpFlags};
 use crate::port::{Frame, LinkType};
 
 mod ip;
@@ -59,21 +57,28 @@ impl Ignored {
 /// # Errors
 /// The first reason why it is not a knock.
 pub fn parse(frame: &Frame<'_>) -> Result<Knock, Ignored> {
+    parse_with_datagram(frame).map(|(knock, _)| knock)
+}
+
+/// Reads a frame, and what was captured of the datagram in it; nothing when it is none.
+///
+/// # Errors
+/// The first reason why it is not a knock.
+pub fn parse_with_datagram<'a>(frame: &Frame<'a>) -> Result<(Knock, &'a [u8]), Ignored> {
     let (version, packet) = network_layer(frame.link, frame.bytes)?;
     let (source, target, inner) = match version {
         Version::V4 => ip::parse_v4(packet)?,
         Version::V6 => ip::parse_v6(packet)?,
     };
-    Ok(knock(frame.interface, source, target, inner))
+    let Inner { step, flags, datagram } = inner;
+    Ok((Knock { source, target, step, flags, interface: frame.interface }, datagram))
 }
 
-fn knock(
-    interface: InterfaceIndex,
-    source: IpAddr,
-    target: IpAddr,
-    (step, flags): (Step, TcpFlags),
-) -> Knock {
-    Knock { source, target, step, flags, interface }
+/// What stands behind the IP headers.
+struct Inner<'a> {
+    step: Step,
+    flags: TcpFlags,
+    datagram: &'a [u8],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,15 +5,18 @@
 
 use core::fmt;
 
-use postern_config::partition::{Choice, CommitError, Header, Identity, Mark, SlotState, Store};
+use postern_config::partition::{Choice, CommitError, Header, Identity, Lease, Mark, SlotState, Store};
+use postern_config::policy::KeysError;
 use postern_config::{PAYLOAD_BYTES_MAX, PayloadError, SCHEMA, Site, held, schema};
 use postern_console::rpc::reply::{Checked, ConfigPart, Generation, Origin, StoreHealth, Trial};
 use postern_console::rpc::request::Source;
 use postern_console::rpc::{CHUNK_BYTES_MAX, InvalidConfig, Refusal};
 use postern_core::audit::{ConfigChange, Event};
-use postern_core::limits::HEALTHY_AFTER;
-use postern_core::port::Partition;
+use postern_core::engine::Keys;
+use postern_core::limits::{HEALTHY_AFTER, KEYS_MAX};
+use postern_core::port::{CeilingWrite, Journal, JournalFailed, Partition};
 use postern_core::rule::{Name, RuleSet};
+use postern_core::spa::key::{DeviceId, KeyTag};
 use postern_core::time::Instant;
 
 use crate::control::Device;
@@ -75,6 +78,10 @@ pub struct Configuration<P> {
     /// Octets of a payload on its way out or in.
     scratch: Box<[u8]>,
     failed: bool,
+    /// A failure nobody has been told of.
+    untold: bool,
+    /// Keys in force, by their names in the journal: leases of others may make room.
+    live: heapless::Vec<u64, KEYS_MAX>,
     healthy_at: Option<Instant>,
 }
 
@@ -104,6 +111,8 @@ impl<P: Partition> Configuration<P> {
             staging: Staging::new(),
             scratch,
             failed: false,
+            untold: false,
+            live: heapless::Vec::new(),
             healthy_at: None,
         }
     }
@@ -140,7 +149,12 @@ impl<P: Partition> Configuration<P> {
     ) -> Result<(), String> {
         let next = newest_that_runs(&mut store, &mut self.scratch).ok_or("it holds no configuration")?;
         let rules = next.site.rules().map_err(|error| format!("its rules cannot be run: {error:?}"))?;
-        machine.apply(&next.site, rules, now)?;
+        // A partition that was never used has no device yet, for which its keys are made.
+        let keys = match store.identity() {
+            Some(identity) => keys_of(&next.site, &store, identity.id).map_err(|error| bad_keys(&error))?,
+            None => Keys::none(),
+        };
+        machine.apply(&next.site, rules, keys, now)?;
         (self.store, self.running, self.trial) = (store, next, None);
         (self.staging, self.failed) = (Staging::new(), false);
         Ok(())
@@ -163,6 +177,53 @@ impl<P: Partition> Configuration<P> {
         let known = self.store.identity().unwrap_or(&fresh);
         self.device = Device { id: known.id, key: known.key };
         Ok(())
+    }
+
+    /// Answers for a device that is not here: its identity is nobody's, and is not written.
+    pub fn stand_in(&mut self) {
+        self.device = match self.store.identity() {
+            Some(identity) => Device { id: identity.id, key: identity.key },
+            None => Device::default(),
+        };
+    }
+
+    /// The keys of the site in force, once it is known who this device is.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn keys(&mut self) -> Result<Keys, String> {
+        let keys = keys_of(&self.running.site, &self.store, self.device.id);
+        let keys = keys.map_err(|error| bad_keys(&error))?;
+        self.note_live(&keys);
+        Ok(keys)
+    }
+
+    fn note_live(&mut self, keys: &Keys) {
+        self.live = keys.tags().map(KeyTag::fingerprint).collect();
+    }
+
+    /// Begins a new epoch of a key: whatever its client counts to from here on counts.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] and [`Refusal::Medium`].
+    pub fn rebase_key(
+        &mut self,
+        name: &str,
+        machine: &mut impl Machine,
+        now: Instant,
+    ) -> Result<u64, Refusal> {
+        let keys = machine.engine().keys();
+        let tag = keys.tag(name).ok_or(Refusal::NotFound)?;
+        let start = keys.next_epoch(tag).ok_or(Refusal::NotFound)?;
+        let lease = Lease { fingerprint: tag.fingerprint(), ceiling: start };
+        if let Err(error) = self.store.rebase(lease, &self.live) {
+            log::error!("the new epoch of key {name} could not be written: {error:?}");
+            self.failed = true;
+            machine.notice(Event::StoreFailed, now);
+            return Err(Refusal::Medium);
+        }
+        machine.engine().key_rebased(tag, start);
+        Ok(start)
     }
 
     /// Who this device is.
@@ -233,6 +294,9 @@ impl<P: Partition> Configuration<P> {
 
     /// Time has passed: ends what is over.
     pub fn tick(&mut self, machine: &mut impl Machine, now: Instant) {
+        if core::mem::take(&mut self.untold) {
+            machine.notice(Event::StoreFailed, now);
+        }
         if self.trial.as_ref().is_some_and(|trial| trial.ends <= now) {
             self.end_trial(ConfigChange::TrialTimedOut, machine, now);
         }
@@ -363,6 +427,26 @@ impl<P: Partition> Configuration<P> {
         }
         Refusal::Medium
     }
+}
+
+impl<P: Partition> Journal for Configuration<P> {
+    fn write_ceiling(&mut self, write: CeilingWrite) -> Result<(), JournalFailed> {
+        let lease = Lease { fingerprint: write.tag.fingerprint(), ceiling: write.ceiling };
+        self.store.lease(lease, &self.live).map_err(|error| {
+            log::error!("a counter could not be leased: {error:?}; its client must knock again");
+            self.untold |= !core::mem::replace(&mut self.failed, true);
+            JournalFailed
+        })
+    }
+}
+
+/// The keys of a site for one device, as far as they were used.
+fn keys_of<P: Partition>(site: &Site, store: &Store<P>, device: [u8; 16]) -> Result<Keys, KeysError> {
+    site.spa_keys(DeviceId(device), |tag| store.leases().ceiling(tag.fingerprint()).unwrap_or(0))
+}
+
+fn bad_keys(error: &KeysError) -> String {
+    format!("its keys cannot be honoured: {error:?}")
 }
 
 /// The newest configuration that counts, falling back where this version cannot run one: it may

@@ -3,7 +3,7 @@
 use postern_config::Site;
 use postern_console::rpc::reply::InterfaceStatus;
 use postern_core::audit::Event;
-use postern_core::engine::{Engine, Input};
+use postern_core::engine::{Engine, Input, Keys};
 use postern_core::limits::INTERFACES_MAX;
 use postern_core::rule::RuleSet;
 use postern_core::time::Instant;
@@ -16,7 +16,7 @@ pub trait Machine {
     ///
     /// # Errors
     /// What went wrong, for the log; what was in force before is in force.
-    fn apply(&mut self, site: &Site, rules: RuleSet, now: Instant) -> Result<(), String>;
+    fn apply(&mut self, site: &Site, rules: RuleSet, keys: Keys, now: Instant) -> Result<(), String>;
 
     /// The engine.
     fn engine(&mut self) -> &mut Engine;

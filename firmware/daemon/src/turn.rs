@@ -2,7 +2,7 @@
 
 use postern_core::engine::{Engine, Input};
 use postern_core::limits::{AUDIT_RECORDS_MAX, EFFECTS_MAX, FRAMES_PER_TURN_MAX, GRANTS_MAX};
-use postern_core::port::{AuditSink, Capture, Firewall};
+use postern_core::port::{AuditSink, Capture, Firewall, Journal};
 use postern_core::time::Instant;
 
 use crate::control::Sightings;
@@ -26,24 +26,24 @@ pub struct TurnReport {
 pub fn turn<const UNITS: usize>(
     engine: &mut Engine<UNITS>,
     capture: &mut impl Capture,
-    firewall: &mut impl Firewall,
+    (firewall, journal): (&mut impl Firewall, &mut impl Journal),
     sink: &mut impl AuditSink,
     now: Instant,
 ) -> TurnReport {
-    turn_watched(engine, capture, firewall, sink, None, now)
+    turn_watched(engine, capture, (firewall, journal), sink, None, now)
 }
 
 /// Runs one turn while somebody may watch the knocks.
 pub fn turn_watched<const UNITS: usize>(
     engine: &mut Engine<UNITS>,
     capture: &mut impl Capture,
-    firewall: &mut impl Firewall,
+    (firewall, journal): (&mut impl Firewall, &mut impl Journal),
     sink: &mut impl AuditSink,
     sightings: Option<&mut Sightings>,
     now: Instant,
 ) -> TurnReport {
-    let frames = take_frames(engine, capture, firewall, sightings, now);
-    let ticks = tick_while_due(engine, firewall, now);
+    let frames = take_frames(engine, capture, (firewall, journal), sightings, now);
+    let ticks = tick_while_due(engine, (firewall, journal), now);
     let sink_busy = write_audit(engine, sink, now);
     TurnReport { frames, more: frames == FRAMES_PER_TURN_MAX || ticks == TICKS_PER_TURN_MAX, sink_busy }
 }
@@ -51,7 +51,7 @@ pub fn turn_watched<const UNITS: usize>(
 fn take_frames<const UNITS: usize>(
     engine: &mut Engine<UNITS>,
     capture: &mut impl Capture,
-    firewall: &mut impl Firewall,
+    (firewall, journal): (&mut impl Firewall, &mut impl Journal),
     mut sightings: Option<&mut Sightings>,
     now: Instant,
 ) -> usize {
@@ -62,14 +62,14 @@ fn take_frames<const UNITS: usize>(
             tell(engine, sightings.as_deref_mut(), now);
         }
         // A door opens at once, not after the frames behind the knock.
-        dispatch(engine, firewall, effects, now);
+        dispatch(engine, firewall, journal, effects, now);
     }
     FRAMES_PER_TURN_MAX
 }
 
 fn tick_while_due<const UNITS: usize>(
     engine: &mut Engine<UNITS>,
-    firewall: &mut impl Firewall,
+    (firewall, journal): (&mut impl Firewall, &mut impl Journal),
     now: Instant,
 ) -> usize {
     for count in 0..TICKS_PER_TURN_MAX {
@@ -77,7 +77,7 @@ fn tick_while_due<const UNITS: usize>(
             return count;
         }
         let effects = engine.handle(Input::Tick, now);
-        dispatch(engine, firewall, effects, now);
+        dispatch(engine, firewall, journal, effects, now);
     }
     TICKS_PER_TURN_MAX
 }

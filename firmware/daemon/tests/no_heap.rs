@@ -9,7 +9,7 @@ use postern_core::engine::Engine;
 use postern_core::hash::HashKey;
 use postern_core::knock::{FlagCondition, InterfaceIndex, InterfaceSet, Protocol, ServicePort, Step};
 use postern_core::port::{
-    AuditSink, Capture, Firewall, FirewallCommand, FirewallError, Frame, LinkType, SinkBusy,
+    AuditSink, Capture, Firewall, FirewallCommand, FirewallError, Frame, LinkType, NoJournal, SinkBusy,
 };
 use postern_core::rule::{Door, GuardRange, Name, Purpose, RuleSet, RuleSetBuilder, Sequence};
 use postern_core::time::{Duration, Instant};
@@ -116,7 +116,13 @@ fn a_turn_allocates_nothing() {
     let used = allocation_counter::measure(|| {
         for millis in 0..20_000_u64 {
             traffic.in_turn = if millis % 7000 < 3000 { 5 } else { 0 };
-            turn(&mut engine, &mut traffic, &mut filter, &mut sink, Instant::from_millis(1000 + millis));
+            turn(
+                &mut engine,
+                &mut traffic,
+                (&mut filter, &mut NoJournal),
+                &mut sink,
+                Instant::from_millis(1000 + millis),
+            );
         }
     });
     assert!(filter.opened > 100 && filter.closed > 100 && sink.written > 100, "all of it must have happened");

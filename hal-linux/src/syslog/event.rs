@@ -34,6 +34,7 @@ pub(super) const fn severity(event: &Event) -> Severity {
         Event::ConfigChanged { change: ConfigChange::TrialTimedOut | ConfigChange::TrialLost, .. }
         | Event::Console { act: ConsoleAct::Failed | ConsoleAct::Delayed, .. } => Severity::LOG_WARNING,
         Event::Deny { .. }
+        | Event::SpaRefused { .. }
         | Event::DenySuppressed { .. }
         | Event::CaptureDropped { .. }
         | Event::Lost { .. } => Severity::LOG_WARNING,
@@ -61,13 +62,16 @@ pub(super) type Take<'a> = dyn FnMut(Field<'_>) -> fmt::Result + 'a;
 pub(super) fn event_fields(event: &Event, identity: &Identity, take: &mut Take<'_>) -> fmt::Result {
     let mut plain = |name, value: &dyn fmt::Display| take(Field { name, value, unit: "" });
     match event {
-        Event::Grant { grant, door, source, ports, open_for, proof, extended } => {
+        Event::Grant { grant, door, source, ports, open_for, proof, key, extended } => {
             plain("grant", &Number(*grant))?;
             plain("door", door)?;
             plain("src", source)?;
             plain("ports", &Ports(ports))?;
             take(Field { name: "open_for", value: &open_for.secs_ceil(), unit: "s" })?;
             take(Field { name: "proof", value: &proof_name(*proof), unit: "" })?;
+            if !key.is_empty() {
+                take(Field { name: "key", value: key, unit: "" })?;
+            }
             take(Field { name: "extended", value: extended, unit: "" })
         }
         Event::Expire { grant, door, source } => {
@@ -86,7 +90,14 @@ pub(super) fn event_fields(event: &Event, identity: &Identity, take: &mut Take<'
             plain("src", source)?;
             plain("reason", &reason.reason())
         }
-        Event::DenySuppressed { records } => {
+        Event::SpaRefused { key, source, reason, .. } => {
+            if !key.is_empty() {
+                plain("key", key)?;
+            }
+            plain("src", source)?;
+            plain("reason", reason)
+        }
+        Event::DenySuppressed { records, .. } => {
             plain("reason", &"rate-limited")?;
             plain("records", records)
         }
@@ -127,6 +138,7 @@ pub(super) fn event_fields(event: &Event, identity: &Identity, take: &mut Take<'
 const fn proof_name(proof: Proof) -> &'static str {
     match proof {
         Proof::Sequence => "sequence",
+        Proof::Spa(_) => "spa",
     }
 }
 

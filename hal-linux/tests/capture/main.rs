@@ -45,7 +45,7 @@ fn usual_rules() -> RuleSet {
 
 fn open(interfaces: &[&str]) -> LinuxCapture {
     let names = interfaces.iter().copied();
-    LinuxCapture::open(names, &usual_rules(), RingBytes::default(), now()).unwrap()
+    LinuxCapture::open(names, &usual_rules(), &[], RingBytes::default(), now()).unwrap()
 }
 
 fn now() -> Instant {
@@ -207,7 +207,7 @@ fn any_is_every_interface() {
 fn errors_say_what_to_do() {
     in_namespace(|| {
         let _tun = Tun::new("netlink", NETLINK_MONITOR);
-        let try_open = |name| LinuxCapture::open([name], &usual_rules(), RingBytes::default(), now());
+        let try_open = |name| LinuxCapture::open([name], &usual_rules(), &[], RingBytes::default(), now());
         let error = try_open("netlink").unwrap_err();
         assert!(matches!(error, CaptureOpenError::UnsupportedLink(_, 253)), "{error:?}");
         for name in ["", "a b", "a/b", "sixteen-letters-"] {
@@ -219,7 +219,7 @@ fn errors_say_what_to_do() {
         assert!(matches!(error, CaptureOpenError::NoPrivilege(_)), "{error:?}");
         assert!(error.to_string().contains("CAP_NET_RAW"), "{error}");
     });
-    let none = LinuxCapture::open([], &usual_rules(), RingBytes::default(), now());
+    let none = LinuxCapture::open([], &usual_rules(), &[], RingBytes::default(), now());
     assert_eq!(none.unwrap_err(), CaptureOpenError::NoInterface);
 }
 
@@ -395,7 +395,7 @@ fn replacing_the_filter_misses_nothing() {
                     }
                     seen.load(Ordering::Relaxed) >= target
                 });
-                capture.replace_filter(if swap % 2 == 0 { &large } else { &small }).unwrap();
+                capture.replace_filter(if swap % 2 == 0 { &large } else { &small }, &[]).unwrap();
             }
             done.store(true, Ordering::Relaxed);
             let sent = sending.join().unwrap();
@@ -408,7 +408,7 @@ fn replacing_the_filter_misses_nothing() {
         });
         // And the filter is the new one.
         let mut sender = Sender::new("far");
-        capture.replace_filter(&large).unwrap();
+        capture.replace_filter(&large, &[]).unwrap();
         sender.send(&ethernet(0x0800, ipv4(udp(24_011))));
         sender.send(&ethernet(0x0800, ipv4(udp(9))));
         expect_steps(&mut capture, LinkType::Ethernet, &[Step::udp(9)]);
@@ -436,14 +436,15 @@ fn little_memory_for_filters() {
         cable("near", "far");
         // The default of 32-bit kernels before Linux 6.8, and the least there is.
         limit_filters_to(10_240);
-        let open = |ranges| LinuxCapture::open(["near"], &many_rules(ranges), RingBytes::default(), now());
+        let open =
+            |ranges| LinuxCapture::open(["near"], &many_rules(ranges), &[], RingBytes::default(), now());
         let too_many = open(500).unwrap_err();
         assert!(matches!(too_many, CaptureOpenError::FilterRefused(_, Errno::ENOMEM)), "{too_many:?}");
         assert!(too_many.to_string().contains("net.core.optmem_max"), "{too_many}");
 
         // Each fits alone, both together do not.
         let mut capture = open(200).unwrap();
-        capture.replace_filter(&many_rules(202)).unwrap();
+        capture.replace_filter(&many_rules(202), &[]).unwrap();
         let mut sender = Sender::new("far");
         let (last, beyond) = (1 + 200 * 70, 1 + 202 * 70);
         let mut send = || {
@@ -453,7 +454,7 @@ fn little_memory_for_filters() {
         send();
         expect_steps(&mut capture, LinkType::Ethernet, &[Step::tcp(last)]);
 
-        assert_eq!(capture.replace_filter(&many_rules(500)), Err(too_many));
+        assert_eq!(capture.replace_filter(&many_rules(500), &[]), Err(too_many));
         send();
         expect_steps(&mut capture, LinkType::Ethernet, &[Step::tcp(last)]);
     });
@@ -463,7 +464,8 @@ fn little_memory_for_filters() {
 fn dropped_frames_are_counted() {
     in_namespace(|| {
         cable("near", "far");
-        let mut capture = LinuxCapture::open(["near"], &usual_rules(), RingBytes(64 * 1024), now()).unwrap();
+        let mut capture =
+            LinuxCapture::open(["near"], &usual_rules(), &[], RingBytes(64 * 1024), now()).unwrap();
         let (mut sender, mut witness) = (Sender::new("far"), Witness::new("near"));
         for count in 0..2000_u32 {
             // What the filter rejects can never be dropped.

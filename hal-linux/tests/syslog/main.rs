@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use heapless::Vec as Bounded;
 use log::Log;
 use postern_core::audit::{
-    ConfigChange, ConsoleAct, DenyReason, Event, FirewallTask, Proof, Record, RevokeReason,
+    ConfigChange, ConsoleAct, DenyClass, DenyReason, Event, FirewallTask, Proof, Record, RevokeReason,
 };
 use postern_core::grant::GrantId;
 use postern_core::knock::{InterfaceIndex, ServicePort};
@@ -50,6 +50,7 @@ fn grant() -> Event {
         ports: Bounded::from_slice(&[ServicePort::tcp(22), ServicePort::udp(161)]).unwrap(),
         open_for: Duration::from_secs(30),
         proof: Proof::Sequence,
+        key: Name::new(),
         extended: false,
     }
 }
@@ -127,7 +128,7 @@ fn golden() -> Vec<(Event, u8, &'static str, &'static str)> {
         (Event::CaptureDropped { frames: 1000 }, warning, r#" frames="1000""#, "CAP-DROP frames=1000"),
         (Event::Lost { records: 64 }, warning, r#" records="64""#, "LOG-DROP records=64"),
         (
-            Event::DenySuppressed { records: 92 },
+            Event::DenySuppressed { class: DenyClass::Policy, records: 92 },
             warning,
             r#" reason="rate-limited" records="92""#,
             "DENY-POLICY reason=rate-limited records=92",
@@ -227,6 +228,7 @@ fn the_longest_record_fits() {
         ports: [port; PORTS_PER_DOOR_MAX].into_iter().collect(),
         open_for: Duration::from_secs(86_400),
         proof: Proof::Sequence,
+        key: Name::new(),
         extended: false,
     };
     let record = Record { id: u64::MAX, at: Instant::from_millis(u64::MAX), event };

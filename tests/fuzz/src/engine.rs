@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 use postern_core::audit::Event;
-use postern_core::engine::{Effects, Engine, Input};
+use postern_core::engine::{Effects, Engine, Input, Keys};
 use postern_core::hash::HashKey;
 use postern_core::knock::{FlagCondition, InterfaceIndex, InterfaceSet, Protocol, ServicePort, Step};
 use postern_core::limits::{AUDIT_RECORDS_MAX, EFFECTS_MAX, GRANTS_MAX, OPEN_FOR_MAX};
@@ -207,7 +207,7 @@ impl Story {
             3 => self.handle(Input::Notice(Event::CaptureDropped { frames: u64::from(word) })),
             _ => {
                 self.variant = !self.variant;
-                self.engine.replace_rules(rules(self.variant), self.now);
+                self.engine.replace_rules(rules(self.variant), Keys::none(), self.now);
             }
         }
     }

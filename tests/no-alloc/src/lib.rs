@@ -11,7 +11,7 @@ pub mod spa;
 use core::hint::black_box;
 
 use postern_core::audit::Event;
-use postern_core::engine::{Engine, Input};
+use postern_core::engine::{Engine, Input, Keys};
 use postern_core::hash::HashKey;
 use postern_core::knock::InterfaceIndex;
 use postern_core::port::{Frame, LinkType};
@@ -66,7 +66,7 @@ pub fn build_rules(door: Door, sequence: Sequence, guard: GuardRange) -> Result<
 #[inline(never)]
 pub fn start_engine(rules: RuleSet, other: RuleSet, key: [u8; 16], now: Instant) -> Engine {
     let mut engine = Engine::new(rules, HashKey::new(key));
-    engine.replace_rules(other, now);
+    engine.replace_rules(other, Keys::none(), now);
     engine
 }
 

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 
 use postern_core::Engine;
 use postern_core::audit::{Event, RevokeReason};
-use postern_core::engine::Input;
+use postern_core::engine::{Input, Keys};
 use postern_core::hash::HashKey;
 use postern_core::knock::{InterfaceIndex, Knock, Protocol, TcpFlags};
 use postern_core::limits::{FIREWALL_ANSWER, FIREWALL_TRIES_MAX, GRANTS_MAX};
+use postern_core::port::NoJournal;
 use postern_core::rule::{DoorId, Purpose};
 use postern_core::time::{Duration, Instant};
 use posternd::dispatch::dispatch;
@@ -284,7 +285,7 @@ impl World {
                     let rules = site.rules();
                     self.reference.replace_rules(rules.clone());
                     self.ledger.rules_replaced(&rules, now);
-                    self.engine.replace_rules(rules, now);
+                    self.engine.replace_rules(rules, Keys::none(), now);
                 }
             }
         }
@@ -292,7 +293,7 @@ impl World {
 
     fn handle(&mut self, input: Input<'_>) {
         let effects = self.engine.handle(input, self.now);
-        dispatch(&mut self.engine, &mut self.firewall, effects, self.now);
+        dispatch(&mut self.engine, &mut self.firewall, &mut NoJournal, effects, self.now);
     }
 
     fn arrive(&mut self) {
@@ -337,7 +338,8 @@ impl World {
         loop {
             self.report.turns += 1;
             let (engine, capture) = (&mut self.engine, &mut self.capture);
-            let report = turn(engine, capture, &mut self.firewall, &mut self.sink, self.now);
+            let report =
+                turn(engine, capture, (&mut self.firewall, &mut NoJournal), &mut self.sink, self.now);
             if !report.more {
                 break;
             }

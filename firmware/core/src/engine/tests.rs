@@ -13,6 +13,7 @@ use crate::time::Duration;
 
 const SSH: DoorId = DoorId(0);
 const WEB: DoorId = DoorId(1);
+const OPEN_FOR: Duration = Duration::from_secs(30);
 
 /// Doors `ssh` (tcp/22, 30 s, knock 7, close 8), `web` (tcp/443 and tcp/22, 60 s, knock 9).
 fn rules(with_web: bool) -> RuleSet {
@@ -227,7 +228,7 @@ fn an_answer_that_never_comes_counts_as_failed() {
     let door = rules(true);
     let mut grants = Box::new(GrantTable::new());
     let source = IpAddr::from([192, 0, 2, 1]);
-    grants.want(SSH, door.door(SSH).unwrap(), source, Proof::Sequence, world.now).unwrap();
+    grants.want(SSH, door.door(SSH).unwrap(), source, OPEN_FOR, Proof::Sequence, world.now).unwrap();
     assert!(grants.next_command(world.now).is_some());
     assert!(grants.next_command(world.now).is_none());
     world.pass(crate::limits::FIREWALL_ANSWER.millis());
@@ -242,7 +243,7 @@ fn a_reload_closes_what_is_gone_and_keeps_the_rest() {
     world.knock(2, 9);
     world.told();
     world.audit();
-    world.engine.replace_rules(rules(false), world.now);
+    world.engine.replace_rules(rules(false), Keys::none(), world.now);
     world.pass(0);
     assert_eq!(world.told(), ["close 22 443"]);
     assert_eq!(world.audit(), ["CFG-APPLY", "REVOKE"]);
@@ -258,7 +259,7 @@ fn a_revocation_while_the_firewall_is_asked_loses_no_record() {
     let mut world = World::new();
     let (source, now) = (IpAddr::from([192, 0, 2, 1]), world.now);
     let table = &mut world.engine.grants;
-    table.want(SSH, rules(true).door(SSH).unwrap(), source, Proof::Sequence, now).unwrap();
+    table.want(SSH, rules(true).door(SSH).unwrap(), source, OPEN_FOR, Proof::Sequence, now).unwrap();
     let id = table.next_command(now).unwrap().grant();
     table.revoke(RevokeReason::Operator, now, |_| true);
     let done = Input::FirewallDone { grant: id, result: Ok(()) };
@@ -358,7 +359,10 @@ fn a_storm_of_denials_is_counted() {
     let record = world.engine.next_record(world.now).map(|record| record.event.clone());
     assert_eq!(
         record,
-        Some(Event::DenySuppressed { records: 100 - crate::limits::DENY_RECORDS_PER_WINDOW_MAX })
+        Some(Event::DenySuppressed {
+            class: DenyClass::Policy,
+            records: 100 - crate::limits::DENY_RECORDS_PER_WINDOW_MAX,
+        })
     );
 }
 
@@ -407,7 +411,7 @@ fn a_port_added_by_a_reload_opens_with_the_next_knock() {
     let (within, reorder) = (Duration::from_secs(10), Duration::ZERO);
     let (steps, flags) = (Vec::from_slice(&[Step::tcp(7)]).unwrap(), FlagCondition::OPENING_SYN);
     builder.sequence(Sequence { door, purpose: Purpose::Open, steps, within, reorder, flags }).unwrap();
-    world.engine.replace_rules(builder.build().unwrap(), world.now);
+    world.engine.replace_rules(builder.build().unwrap(), Keys::none(), world.now);
     world.pass(1000);
     world.knock(1, 7);
     assert_eq!(world.told(), ["open 22:30 80:30"]);

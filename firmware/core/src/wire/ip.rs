@@ -7,18 +7,18 @@ use smoltcp::wire::{
     UdpPacket,
 };
 
-use super::{Ignored, skip, take};
+use super::{Ignored, Inner, skip, take};
 use crate::knock::{Step, TcpFlags};
 use crate::limits::{EXTENSION_BYTES_MAX, EXTENSIONS_MAX};
 
-type Parsed = (IpAddr, IpAddr, (Step, TcpFlags));
+type Parsed<'a> = (IpAddr, IpAddr, Inner<'a>);
 
 const TCP_HEADER_BYTES: usize = 20;
 const UDP_HEADER_BYTES: usize = 8;
 const ICMP_HEADER_BYTES: usize = 8;
 
 /// IPv4 (RFC 791, section 3.1).
-pub(super) fn parse_v4(bytes: &[u8]) -> Result<Parsed, Ignored> {
+pub(super) fn parse_v4(bytes: &[u8]) -> Result<Parsed<'_>, Ignored> {
     let header = Ipv4Packet::new_unchecked(take::<20>(bytes, 0)?);
     let header_bytes = usize::from(header.header_len());
     if header.version() != 4 || header_bytes < 20 {
@@ -47,7 +47,7 @@ pub(super) fn parse_v4(bytes: &[u8]) -> Result<Parsed, Ignored> {
 }
 
 /// IPv6 (RFC 8200, section 3).
-pub(super) fn parse_v6(bytes: &[u8]) -> Result<Parsed, Ignored> {
+pub(super) fn parse_v6(bytes: &[u8]) -> Result<Parsed<'_>, Ignored> {
     let header = Ipv6Packet::new_unchecked(take::<40>(bytes, 0)?);
     if header.version() != 6 {
         return Err(Ignored::BadHeader);
@@ -94,7 +94,7 @@ fn walk_extensions(mut next: IpProtocol, bytes: &[u8]) -> Result<(IpProtocol, us
 }
 
 /// TCP (RFC 9293, section 3.1).
-fn tcp(payload: &[u8], payload_bytes: usize) -> Result<(Step, TcpFlags), Ignored> {
+fn tcp(payload: &[u8], payload_bytes: usize) -> Result<Inner<'static>, Ignored> {
     let octets = take::<TCP_HEADER_BYTES>(payload, 0)?;
     let segment = TcpPacket::new_unchecked(octets);
     let header_bytes = usize::from(segment.header_len());
@@ -102,27 +102,30 @@ fn tcp(payload: &[u8], payload_bytes: usize) -> Result<(Step, TcpFlags), Ignored
         return Err(Ignored::BadHeader);
     }
     // smoltcp has an accessor per flag; a condition wants them together.
-    Ok((Step::tcp(segment.dst_port()), TcpFlags::from_bits(octets[13])))
+    Ok(Inner { step: Step::tcp(segment.dst_port()), flags: TcpFlags::from_bits(octets[13]), datagram: &[] })
 }
 
 /// UDP (RFC 768).
-fn udp(payload: &[u8], payload_bytes: usize) -> Result<(Step, TcpFlags), Ignored> {
-    let datagram = UdpPacket::new_unchecked(take::<UDP_HEADER_BYTES>(payload, 0)?);
-    let length = usize::from(datagram.len());
+fn udp(payload: &[u8], payload_bytes: usize) -> Result<Inner<'_>, Ignored> {
+    let header = UdpPacket::new_unchecked(take::<UDP_HEADER_BYTES>(payload, 0)?);
+    let length = usize::from(header.len());
     if length < UDP_HEADER_BYTES || length > payload_bytes {
         return Err(Ignored::BadHeader);
     }
-    Ok((Step::udp(datagram.dst_port()), TcpFlags::NONE))
+    // What the capture cut off is missing, and what the link put behind it is left out.
+    let captured = payload.get(..length).unwrap_or(payload);
+    let datagram = captured.get(UDP_HEADER_BYTES..).unwrap_or_default();
+    Ok(Inner { step: Step::udp(header.dst_port()), flags: TcpFlags::NONE, datagram })
 }
 
 /// Echo request (RFC 792, page 14; RFC 4443, section 4.1): the knock is its payload length.
-fn echo_request(is_request: bool, code: u8, payload_bytes: usize) -> Result<(Step, TcpFlags), Ignored> {
+fn echo_request(is_request: bool, code: u8, payload_bytes: usize) -> Result<Inner<'static>, Ignored> {
     if !is_request || code != 0 {
         return Err(Ignored::OtherProtocol);
     }
     let octets = payload_bytes.checked_sub(ICMP_HEADER_BYTES).ok_or(Ignored::BadHeader)?;
     let octets = u16::try_from(octets).map_err(|_| Ignored::BadHeader)?;
-    Ok((Step::icmp(octets), TcpFlags::NONE))
+    Ok(Inner { step: Step::icmp(octets), flags: TcpFlags::NONE, datagram: &[] })
 }
 
 /// Whether a client may have this address. 0.0.0.0/8 is "this network" (RFC 1122, section 3.2.1.3).

@@ -2,8 +2,10 @@
 
 use std::vec::Vec;
 
+use core::net::IpAddr;
+
 use super::*;
-use crate::knock::Protocol;
+use crate::knock::{InterfaceIndex, Protocol};
 
 const CLIENT: [u8; 4] = [198, 51, 100, 7];
 const GATEWAY: [u8; 4] = [203, 0, 113, 1];

@@ -134,7 +134,10 @@ impl<P: Partition> Configuration<P> {
     /// [`Refusal::Medium`] and [`Refusal::NotApplied`].
     pub fn wipe(&mut self, account: &Name, machine: &mut impl Machine, now: Instant) -> Result<(), Refusal> {
         let rules = self.factory.rules().map_err(|_| Refusal::NotApplied)?;
-        machine.apply(&self.factory, rules, now).map_err(not_applied)?;
+        let keys = super::keys_of(&self.factory, &self.store, self.device.id);
+        let keys = keys.map_err(|_| Refusal::NotApplied)?;
+        self.note_live(&keys);
+        machine.apply(&self.factory, rules, keys, now).map_err(not_applied)?;
         let old = self.running.generation;
         self.running = Running { site: self.factory.clone(), generation: 0, digest: [0; 32], floor: 0 };
         self.trial = None;
@@ -162,7 +165,14 @@ impl<P: Partition> Configuration<P> {
         if self.failed {
             return Err(Refusal::Medium);
         }
-        machine.apply(&site, rules, now).map_err(not_applied)?;
+        let keys = super::keys_of(&site, &self.store, self.device.id);
+        let keys = keys.map_err(|_| Refusal::Invalid(InvalidConfig::Malformed))?;
+        let live = core::mem::take(&mut self.live);
+        self.note_live(&keys);
+        if let Err(reason) = machine.apply(&site, rules, keys, now) {
+            self.live = live;
+            return Err(not_applied(reason));
+        }
         let kind = if until.is_some() { Kind::Trial } else { Kind::Permanent };
         let payload = self.scratch.get(..bytes).unwrap_or_default();
         let header = match self.store.commit(payload, SCHEMA, floor, kind) {
@@ -192,7 +202,10 @@ impl<P: Partition> Configuration<P> {
     /// Makes the machine run what is in force again.
     fn reapply(&mut self, machine: &mut impl Machine, now: Instant) {
         let rules = self.running.site.rules().map_err(|error| format!("{error:?}"));
-        if let Err(reason) = rules.and_then(|rules| machine.apply(&self.running.site, rules, now)) {
+        let both = rules.and_then(|rules| Ok((rules, self.keys()?)));
+        if let Err(reason) =
+            both.and_then(|(rules, keys)| machine.apply(&self.running.site, rules, keys, now))
+        {
             log::error!(
                 "the configuration before could not be put in force again: {reason}; restart posternd"
             );

@@ -1,5 +1,6 @@
 //! Whether a configuration may be put in force.
 
+use postern_config::policy::KeysError;
 use postern_config::secret::{Secret, StoredSecret};
 use postern_config::site::{StoredAccount, StoredDoor};
 use postern_config::{Role, Site, held};
@@ -7,6 +8,7 @@ use postern_console::rpc::request::NewAccount;
 use postern_console::rpc::{InvalidConfig, Refusal};
 use postern_console::scram::ITERATIONS_MIN;
 use postern_core::rule::{RuleSet, is_name};
+use postern_core::spa::key::DeviceId;
 
 /// Proves that `site` can be run after `running`, and makes its rules.
 ///
@@ -30,8 +32,14 @@ fn check(site: &Site, running: &Site) -> Result<RuleSet, InvalidConfig> {
     if asks_too_much(site) {
         return Err(InvalidConfig::Unsupported);
     }
-    if !is_name(&site.name) || !accounts_are_well_formed(site) {
+    if !is_name(&site.name) || !accounts_are_well_formed(site) || !keys_are_well_formed(site) {
         return Err(InvalidConfig::Malformed);
+    }
+    // Whether keys can be honoured does not depend on the device.
+    match site.spa_keys(DeviceId([0; 16]), |_| 0) {
+        Err(KeysError::Unsupported) => return Err(InvalidConfig::Unsupported),
+        Err(_) => return Err(InvalidConfig::Malformed),
+        Ok(_) => {}
     }
     site.rules().map_err(|_| InvalidConfig::Rules)
 }
@@ -39,16 +47,24 @@ fn check(site: &Site, running: &Site) -> Result<RuleSet, InvalidConfig> {
 /// What schema 1 can say and this version cannot do. Silently ignored, it would be believed.
 fn asks_too_much(site: &Site) -> bool {
     let special = |door: &StoredDoor| {
-        door.keys != 0
-            || door.rotating.is_some()
+        door.rotating.is_some()
             || door.forward.is_some()
             || door.one_shot
             || door.cut_at_end
             || (door.prefix_v4, door.prefix_v6) != (32, 128)
     };
-    !site.keys.is_empty()
-        || site.doors.iter().any(special)
-        || site.sequences.iter().any(|sequence| sequence.one_time)
+    site.doors.iter().any(special) || site.sequences.iter().any(|sequence| sequence.one_time)
+}
+
+/// Names, and a door for every bit.
+fn keys_are_well_formed(site: &Site) -> bool {
+    let beyond = u32::try_from(site.keys.len()).ok().and_then(|keys| u64::MAX.checked_shl(keys)).unwrap_or(0);
+    let named = site.keys.iter().enumerate().all(|(position, key)| {
+        let earlier = site.keys.get(..position).unwrap_or_default();
+        let person = key.person.is_empty() || is_name(&key.person);
+        is_name(&key.name) && person && earlier.iter().all(|other| other.name != key.name)
+    });
+    named && site.doors.iter().all(|door| door.keys & beyond == 0)
 }
 
 fn accounts_are_well_formed(site: &Site) -> bool {

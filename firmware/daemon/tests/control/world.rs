@@ -11,7 +11,7 @@ use postern_console::rpc::reply::{Challenge, LoggedIn, Reply, Status};
 use postern_console::rpc::request::{NewAccount, Request, Source, Standing};
 use postern_console::rpc::{Answer, Call, Deframer, FRAME_BYTES_MAX, Refusal, encode_frame};
 use postern_console::scram::{self, Exchange};
-use postern_core::engine::{Engine, Input};
+use postern_core::engine::{Engine, Input, Keys};
 use postern_core::hash::HashKey;
 use postern_core::limits::INTERFACES_MAX;
 use postern_core::port::{Partition, PartitionError};
@@ -90,11 +90,11 @@ impl FakeMachine {
 }
 
 impl Machine for FakeMachine {
-    fn apply(&mut self, site: &Site, rules: RuleSet, now: Instant) -> Result<(), String> {
+    fn apply(&mut self, site: &Site, rules: RuleSet, keys: Keys, now: Instant) -> Result<(), String> {
         if self.refuses {
             return Err("it refuses".into());
         }
-        self.engine.replace_rules(rules, now);
+        self.engine.replace_rules(rules, keys, now);
         *self.applied = site.clone();
         Ok(())
     }

@@ -14,7 +14,7 @@ use postern_config::Site;
 use postern_config::partition::Store;
 use postern_console::rpc::reply::InterfaceStatus;
 use postern_console::rpc::request::Standing;
-use postern_core::engine::{Engine, Input};
+use postern_core::engine::{Engine, Input, Keys};
 use postern_core::hash::HashKey;
 use postern_core::knock::InterfaceIndex;
 use postern_core::limits::INTERFACES_MAX;
@@ -33,8 +33,8 @@ pub(crate) struct FakeMachine {
 }
 
 impl Machine for FakeMachine {
-    fn apply(&mut self, _site: &Site, rules: RuleSet, now: Instant) -> Result<(), String> {
-        self.engine.replace_rules(rules, now);
+    fn apply(&mut self, _site: &Site, rules: RuleSet, keys: Keys, now: Instant) -> Result<(), String> {
+        self.engine.replace_rules(rules, keys, now);
         Ok(())
     }
 

@@ -59,6 +59,8 @@ impl Guard {
         let mut shell = Shell::start(configuration.site(), rules, sink, now).map_err(Failure::Other)?;
         shell.allow_reboot = options.allow_reboot;
         identify(&mut configuration).map_err(Failure::Other)?;
+        let keys = configuration.keys().map_err(Failure::Other)?;
+        shell.engine().replace_keys(keys);
         configuration.started(&mut shell, now);
         let group = options.control_group.as_deref();
         let peers = Peers::listen(options.control.as_deref(), group).map_err(Failure::Other)?;
@@ -89,7 +91,8 @@ impl Guard {
         let now = self.clock.now();
         let look_after = self.shell.look_after_capture(now);
         self.configuration.tick(&mut self.shell, now);
-        let report = self.shell.turn(&mut self.desk, now);
+        self.shell.read_wall_clock(now);
+        let report = self.shell.turn(&mut self.desk, &mut self.configuration, now);
         let deadline = if report.more {
             Some(now)
         } else {
@@ -132,7 +135,10 @@ impl Guard {
         }
         let store = store::open(&self.store).map_err(|error| error.to_string())?;
         self.configuration.replace_store(store, &mut self.shell, now)?;
-        identify(&mut self.configuration)
+        identify(&mut self.configuration)?;
+        let keys = self.configuration.keys()?;
+        self.shell.engine().replace_keys(keys);
+        Ok(())
     }
 }
 

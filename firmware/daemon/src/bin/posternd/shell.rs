@@ -4,13 +4,15 @@ use heapless::Vec;
 use postern_config::Site;
 use postern_console::rpc::reply::InterfaceStatus;
 use postern_core::audit::Event;
-use postern_core::engine::{Engine, Input};
+use postern_core::engine::{Engine, Input, Keys};
 use postern_core::hash::HashKey;
 use postern_core::limits::INTERFACES_MAX;
-use postern_core::port::{Capture, Frame};
+use postern_core::port::{Capture, Frame, Journal, NoJournal};
 use postern_core::rule::{DoorId, RuleSet};
-use postern_core::time::Instant;
+use postern_core::spa::policy;
+use postern_core::time::{Duration, Instant};
 use postern_hal_linux::capture::{CaptureEvent, LinuxCapture, RingBytes};
+use postern_hal_linux::clock::WallTime;
 use postern_hal_linux::random::random;
 use posternd::control::Desk;
 use posternd::machine::Machine;
@@ -18,6 +20,9 @@ use posternd::turn::{TurnReport, turn_watched};
 
 use crate::gate::Gate;
 use crate::sink::{InterfaceNames, RecordingSink, Sink};
+
+/// How often the wall clock is read: whether a key is valid does not turn on seconds.
+const WALL_EVERY: Duration = Duration::from_secs(10);
 
 /// Everything the daemon does with the machine.
 pub(crate) struct Shell {
@@ -27,6 +32,7 @@ pub(crate) struct Shell {
     sink: Sink,
     names: InterfaceNames,
     dropped: u64,
+    wall_at: Option<Instant>,
     pub(crate) allow_reboot: bool,
 }
 
@@ -51,8 +57,16 @@ impl Shell {
         // New at every start: nobody can aim at a bucket of the tables.
         let key = random::<16>().map_err(|error| format!("no random numbers: {error}"))?;
         let engine = Box::new(Engine::new(rules, HashKey::new(key)));
-        let mut shell =
-            Self { engine, gate, capture: Ears(capture), sink, names, dropped: 0, allow_reboot: false };
+        let mut shell = Self {
+            engine,
+            gate,
+            capture: Ears(capture),
+            sink,
+            names,
+            dropped: 0,
+            wall_at: None,
+            allow_reboot: false,
+        };
         let doors = shell.engine.door_count();
         shell.notice(Event::Boot { doors }, now);
         Ok(shell)
@@ -72,11 +86,21 @@ impl Shell {
     }
 
     /// One turn of the engine.
-    pub(crate) fn turn(&mut self, desk: &mut Desk, now: Instant) -> TurnReport {
+    pub(crate) fn turn(&mut self, desk: &mut Desk, journal: &mut impl Journal, now: Instant) -> TurnReport {
         let Desk { lines, sightings, .. } = desk;
         let mut sink = RecordingSink { sink: &mut self.sink, lines };
         let watched = sightings.is_watched(now).then_some(sightings);
-        turn_watched(&mut self.engine, &mut self.capture, &mut self.gate, &mut sink, watched, now)
+        turn_watched(&mut self.engine, &mut self.capture, (&mut self.gate, journal), &mut sink, watched, now)
+    }
+
+    /// Tells the engine what the wall clock says, if it can be trusted, now and then.
+    pub(crate) fn read_wall_clock(&mut self, now: Instant) {
+        if self.wall_at.is_none_or(|at| at <= now) {
+            self.wall_at = Some(now + WALL_EVERY);
+            let trusted = WallTime::now().filter(|wall| wall.synchronised);
+            let wall = trusted.map(|wall| policy::WallTime::from_secs(wall.unix_millis / 1000));
+            self.engine.set_wall(wall, now);
+        }
     }
 
     /// When the engine wants its next tick.
@@ -94,7 +118,7 @@ impl Shell {
     fn change_capture(&mut self, site: &Site, rules: &RuleSet, now: Instant) -> Result<Before, String> {
         if interface_names(site) == self.names {
             if let Some(capture) = &mut self.capture.0 {
-                capture.replace_filter(rules).map_err(|error| error.to_string())?;
+                capture.replace_filter(rules, &spa_ports(site)).map_err(|error| error.to_string())?;
             }
             return Ok(Before::Filter);
         }
@@ -107,7 +131,8 @@ impl Shell {
             Before::Capture(capture) => self.capture.0 = capture.map(|capture| *capture),
             Before::Filter => {
                 let Some(capture) = &mut self.capture.0 else { return };
-                if let Err(error) = capture.replace_filter(self.engine.rules()) {
+                let ports: Vec<u16, 1> = self.engine.keys().port().into_iter().collect();
+                if let Err(error) = capture.replace_filter(self.engine.rules(), &ports) {
                     log::error!("the kernel filter before is not back: {error}");
                 }
             }
@@ -144,7 +169,7 @@ enum Before {
 }
 
 impl Machine for Shell {
-    fn apply(&mut self, site: &Site, rules: RuleSet, now: Instant) -> Result<(), String> {
+    fn apply(&mut self, site: &Site, rules: RuleSet, keys: Keys, now: Instant) -> Result<(), String> {
         let before = self.change_capture(site, &rules, now)?;
         // The gate last: nothing that could fail follows, so no port is opened by a change that is
         // refused.
@@ -154,7 +179,7 @@ impl Machine for Shell {
         }
         self.names = interface_names(site);
         self.sink.set_interfaces(self.names.clone());
-        self.engine.replace_rules(rules, now);
+        self.engine.replace_rules(rules, keys, now);
         Ok(())
     }
 
@@ -164,7 +189,8 @@ impl Machine for Shell {
 
     fn handle(&mut self, input: Input<'_>, now: Instant) {
         let effects = self.engine.handle(input, now);
-        posternd::dispatch::dispatch(&mut self.engine, &mut self.gate, effects, now);
+        // Only packets ask for a ceiling; they come in turns.
+        posternd::dispatch::dispatch(&mut self.engine, &mut self.gate, &mut NoJournal, effects, now);
     }
 
     fn interfaces(&self) -> (Vec<InterfaceStatus, INTERFACES_MAX>, u64) {
@@ -187,8 +213,14 @@ fn open_capture(site: &Site, rules: &RuleSet, now: Instant) -> Result<Option<Lin
         return Ok(None);
     }
     let names = site.interfaces.iter().map(|name| name.as_str());
-    let capture = LinuxCapture::open(names, rules, RingBytes::default(), now);
+    let capture = LinuxCapture::open(names, rules, &spa_ports(site), RingBytes::default(), now);
     capture.map(Some).map_err(|error| error.to_string())
+}
+
+/// The port of the keys; none without a key.
+fn spa_ports(site: &Site) -> Vec<u16, 1> {
+    let port = (site.spa_port != 0 && !site.keys.is_empty()).then_some(site.spa_port);
+    port.into_iter().collect()
 }
 
 fn interface_names(site: &Site) -> InterfaceNames {

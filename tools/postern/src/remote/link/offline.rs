@@ -9,7 +9,7 @@ use std::time::Duration;
 use postern_config::Site;
 use postern_config::partition::Store;
 use postern_console::rpc::reply::InterfaceStatus;
-use postern_core::engine::{Engine, Input};
+use postern_core::engine::{Engine, Input, Keys};
 use postern_core::hash::HashKey;
 use postern_core::limits::INTERFACES_MAX;
 use postern_core::port::Partition;
@@ -30,7 +30,7 @@ struct Shelf {
 }
 
 impl Machine for Shelf {
-    fn apply(&mut self, _site: &Site, rules: RuleSet, _now: Instant) -> Result<(), String> {
+    fn apply(&mut self, _site: &Site, rules: RuleSet, _keys: Keys, _now: Instant) -> Result<(), String> {
         self.engine = engine(rules);
         Ok(())
     }
@@ -98,9 +98,9 @@ impl<P: Partition> Offline<P> {
     /// [`Failure::Failed`].
     pub fn of(store: Store<P>) -> Outcome<Self> {
         let mut configuration = Configuration::choose(store, Box::default());
-        // Labels must be the same the next time. They hide nothing here: whoever has the image has
-        // the secrets.
-        configuration.identify(|| Ok([0; 48])).map_err(Failure::Failed)?;
+        // An identity is made by the device, at its first start. Until then labels are nobody's: they
+        // hide nothing here, as whoever has the image has the secrets.
+        configuration.stand_in();
         let rules = configuration.rules().or_else(|_| RuleSetBuilder::new().build());
         let rules = rules.map_err(|error| Failure::Failed(format!("its rules cannot be run: {error:?}")))?;
         Ok(Self {
