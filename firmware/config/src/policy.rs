@@ -1,25 +1,29 @@
 //! Stored keys, as the engine honours them.
 
 use heapless::Vec;
-use postern_core::engine::Keys;
+use postern_core::engine::{KeySecret, Keys};
 use postern_core::rule::DoorId;
+use postern_core::spa::fwknop::{FwknopKey, MacDigest};
 use postern_core::spa::key::{DeviceId, KEY_BYTES, KeyTag, SpaKey};
 use postern_core::spa::native::verifier::KeyError;
 use postern_core::spa::policy::{ClaimRule, DoorSet, Network, Policy, WallTime, WeeklyWindow, WithoutClock};
 use postern_core::time::Duration;
 
-use crate::key::{StoredKey, StoredKeyKind};
+use crate::key::{StoredHmac, StoredKey, StoredKeyKind};
+use crate::secret::StoredSecret;
 use crate::site::Site;
 
 /// Why keys cannot be honoured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeysError {
-    /// A native key has [`KEY_BYTES`] octets, and this one has others or only a label.
+    /// A native key has [`KEY_BYTES`] octets, one of fwknop those of [`FwknopKey::new`]; this one has
+    /// others, or only a label.
     Secret,
     /// Two keys have the same secret.
     Duplicate,
-    /// The packets of this kind of key are not understood yet.
-    Unsupported,
+    /// More keys of the stock fwknop client than packets of anybody may cost
+    /// ([`postern_core::limits::FWKNOP_KEYS_MAX`]).
+    TooMany,
     /// There are keys, and no port to await their packets on.
     NoPort,
 }
@@ -39,12 +43,23 @@ impl Site {
         }
         let mut keys = Keys::new(self.spa_port, device);
         for (position, stored) in (0_u32..).zip(&self.keys) {
-            let StoredKeyKind::Native { secret } = &stored.kind else { return Err(KeysError::Unsupported) };
-            let octets = secret.known().and_then(|secret| <[u8; KEY_BYTES]>::try_from(secret.expose()).ok());
-            let key = SpaKey::new(octets.ok_or(KeysError::Secret)?);
             let policy = policy(stored, self.doors_of_key(position));
-            keys.add(stored.name.clone(), (device, &key), policy, &ceiling).map_err(|error| match error {
-                KeyError::Duplicate | KeyError::TooMany => KeysError::Duplicate,
+            let name = stored.name.clone();
+            let added = match &stored.kind {
+                StoredKeyKind::Native { secret } => {
+                    let octets =
+                        <[u8; KEY_BYTES]>::try_from(octets(secret)?).map_err(|_| KeysError::Secret)?;
+                    keys.add(name, KeySecret::Native(&SpaKey::new(octets)), policy, &ceiling)
+                }
+                StoredKeyKind::Fwknop { encryption, hmac, digest } => {
+                    let key = FwknopKey::new(octets(encryption)?, octets(hmac)?, mac_digest(*digest));
+                    let key = key.map_err(|_| KeysError::Secret)?;
+                    keys.add(name, KeySecret::Fwknop(&key), policy, &ceiling)
+                }
+            };
+            added.map_err(|error| match error {
+                KeyError::Duplicate => KeysError::Duplicate,
+                KeyError::TooMany => KeysError::TooMany,
             })?;
         }
         Ok(keys)
@@ -55,6 +70,18 @@ impl Site {
             let named = door.keys.checked_shr(position).unwrap_or(0) & 1 == 1;
             if named { doors.with(DoorId(id)) } else { doors }
         })
+    }
+}
+
+fn octets(secret: &StoredSecret) -> Result<&[u8], KeysError> {
+    secret.known().map(crate::secret::Secret::expose).ok_or(KeysError::Secret)
+}
+
+const fn mac_digest(digest: StoredHmac) -> MacDigest {
+    match digest {
+        StoredHmac::Sha256 => MacDigest::Sha256,
+        StoredHmac::Sha384 => MacDigest::Sha384,
+        StoredHmac::Sha512 => MacDigest::Sha512,
     }
 }
 
@@ -88,7 +115,7 @@ fn policy(stored: &StoredKey, doors: DoorSet) -> Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::{Secret, StoredSecret};
+    use crate::secret::Secret;
     use crate::site::StoredDoor;
 
     fn native(name: &str, octets: &[u8]) -> StoredKey {

@@ -26,7 +26,7 @@ use crate::wire::{self, Ignored};
 mod keys;
 mod spa;
 
-pub use keys::Keys;
+pub use keys::{Format, KeySecret, Keys};
 pub use spa::SpaCounters;
 
 /// Something happened.
@@ -228,7 +228,7 @@ impl<const UNITS: usize> Engine<UNITS> {
 
     /// The start of a new epoch of a key is on the medium: its client may count from there.
     pub fn key_rebased(&mut self, tag: KeyTag, epoch_start: u64) {
-        self.spa.keys.verifier.rebased(tag, epoch_start);
+        self.spa.keys.native.rebased(tag, epoch_start);
     }
 
     /// What a trusted wall clock says, if there is one. Call it from time to time; in between, the

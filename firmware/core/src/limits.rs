@@ -174,8 +174,8 @@ pub const GUESS_DELAY_MAX: Duration = Duration::from_secs(60);
 /// Octets captured of each frame: the deepest headers walked are Ethernet (14), two VLAN tags (8),
 /// PPPoE (8), IPv6 (40), extension headers ([`EXTENSION_BYTES_MAX`]) and TCP (20); IPv4 with all
 /// its options (60) is shorter. Behind UDP (8), a packet of 128 octets is captured wholly with all of
-/// them, and one of the stock fwknop client (300 and some) with those that are met in practice.
-pub const FRAME_BYTES_MAX: usize = 512;
+/// them, and the longest of the stock fwknop client (460) without extension headers.
+pub const FRAME_BYTES_MAX: usize = 576;
 
 /// IPv6 extension headers walked before a packet is ignored.
 pub const EXTENSIONS_MAX: usize = 6;
@@ -220,6 +220,7 @@ const _: () = assert!(14 + 8 + 8 + 40 + EXTENSION_BYTES_MAX + 20 <= FRAME_BYTES_
 const _: () = assert!(14 + 8 + 8 + 60 + 20 <= FRAME_BYTES_MAX);
 const _: () =
     assert!(14 + 8 + 8 + 40 + EXTENSION_BYTES_MAX + 8 + crate::spa::native::PACKET_BYTES <= FRAME_BYTES_MAX);
+const _: () = assert!(14 + 8 + 8 + 40 + 8 + crate::spa::fwknop::PACKET_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(INTERFACES_MAX <= 8, "InterfaceSet is one octet");
 const _: () = assert!(PORTS_PER_DOOR_MAX <= PORTS_MAX);
 const _: () = assert!(KEYS_MAX <= 64, "a door's keys are a bit set of 64");

@@ -9,7 +9,6 @@ use crate::finding::{Finding, Severity, place_of};
 use crate::guards;
 use crate::probability::{one_scan, words};
 use crate::site::{DoorFile, SequenceFile, SiteFile, read};
-use crate::supported::SUPPORTED;
 
 mod doors;
 mod knocks;
@@ -105,8 +104,6 @@ impl Linter<'_> {
     }
 
     fn compiles(&mut self, site: &SiteFile, secrets: &Secrets<'_>) {
-        // Of what is refused anyway the files need not be there.
-        let secrets = if SUPPORTED.keys { secrets } else { &Secrets::Unread };
         if let Err(error) = compile(site, secrets) {
             let (line, column) = error.offset(site).map_or((0, 0), |offset| place_of(self.text, offset));
             let (severity, code, message) = (Severity::Error, error.code(), error.to_string());

@@ -4,8 +4,6 @@
 /// Parts of schema 1 the engine honours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Supported {
-    /// `[[key]]` and `spa` of doors.
-    pub keys: bool,
     /// `rotating` of doors.
     pub rotating: bool,
     /// `forward` of doors.
@@ -22,7 +20,6 @@ pub struct Supported {
 
 /// This version.
 pub const SUPPORTED: Supported = Supported {
-    keys: false,
     rotating: false,
     forward: false,
     one_shot: false,

@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A sample site that must be refused or not; every sample stands here, so that none is forgotten.
-const SAMPLES: [(&str, i32); 34] = [
+const SAMPLES: [(&str, i32); 33] = [
     ("allow", OK),
     ("allow-mistyped", OK),
     ("bad-reorder", INVALID_CONFIG),
@@ -36,7 +36,6 @@ const SAMPLES: [(&str, i32); 34] = [
     ("scan-probability", INVALID_CONFIG),
     ("service-port", INVALID_CONFIG),
     ("short-sequence", INVALID_CONFIG),
-    ("spa-unsupported", INVALID_CONFIG),
     ("stock-ping", INVALID_CONFIG),
     ("syntax-error", INVALID_CONFIG),
     ("unknown-key", INVALID_CONFIG),

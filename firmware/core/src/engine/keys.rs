@@ -4,29 +4,65 @@ use heapless::Vec;
 
 use crate::limits::KEYS_MAX;
 use crate::rule::Name;
+use crate::spa::fwknop::{self, FwknopKey};
 use crate::spa::key::{DeviceId, KeyTag, SpaKey};
-use crate::spa::native::Verifier;
-use crate::spa::native::verifier::{KeyError, KeyId, KeyStatus};
+use crate::spa::native::{
+    self,
+    verifier::{KeyError, KeyId, KeyStatus},
+};
 use crate::spa::policy::Policy;
+
+/// Whose packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Our own.
+    Native,
+    /// The stock fwknop client's.
+    Fwknop,
+}
+
+/// A secret to be added.
+#[derive(Clone, Copy, Debug)]
+pub enum KeySecret<'a> {
+    /// Of our own packets.
+    Native(&'a SpaKey),
+    /// Of the stock client's.
+    Fwknop(&'a FwknopKey),
+}
+
+#[derive(Clone, Debug)]
+struct Named {
+    format: Format,
+    tag: KeyTag,
+    name: Name,
+}
 
 /// Keys, and the UDP port their packets are awaited on. Made for one rule set: their policies name its
 /// doors by position.
 #[derive(Clone, Debug)]
 pub struct Keys {
     port: u16,
-    pub(super) verifier: Verifier,
-    names: Vec<(KeyTag, Name), KEYS_MAX>,
+    device: DeviceId,
+    pub(super) native: native::Verifier,
+    pub(super) fwknop: fwknop::Verifier,
+    names: Vec<Named, KEYS_MAX>,
 }
 
 impl Keys {
     /// No key and no port.
     pub const fn none() -> Self {
-        Self { port: 0, verifier: Verifier::new(DeviceId([0; 16])), names: Vec::new() }
+        Self::new(0, DeviceId([0; 16]))
     }
 
     /// No key yet, awaited on `port`; 0 is none.
     pub const fn new(port: u16, device: DeviceId) -> Self {
-        Self { port, verifier: Verifier::new(device), names: Vec::new() }
+        Self {
+            port,
+            device,
+            native: native::Verifier::new(device),
+            fwknop: fwknop::Verifier::new(device),
+            names: Vec::new(),
+        }
     }
 
     /// Adds a key under `name`. `ceiling` says up to which counter it may have been used, by the name
@@ -37,13 +73,23 @@ impl Keys {
     pub fn add(
         &mut self,
         name: Name,
-        (device, key): (DeviceId, &SpaKey),
+        secret: KeySecret<'_>,
         policy: Policy,
         ceiling: impl FnOnce(KeyTag) -> u64,
     ) -> Result<(), KeyError> {
-        let tag = key.tag(device);
-        self.verifier.add(key, policy, ceiling(tag))?;
-        self.names.push((tag, name)).map_err(|_| KeyError::TooMany)
+        let (format, tag) = match secret {
+            KeySecret::Native(key) => {
+                let tag = key.tag(self.device);
+                self.native.add(key, policy, ceiling(tag))?;
+                (Format::Native, tag)
+            }
+            KeySecret::Fwknop(key) => {
+                let tag = key.tag(self.device);
+                self.fwknop.add(key, policy, ceiling(tag))?;
+                (Format::Fwknop, tag)
+            }
+        };
+        self.names.push(Named { format, tag, name }).map_err(|_| KeyError::TooMany)
     }
 
     /// The UDP port; `None` when packets are awaited on none.
@@ -53,31 +99,47 @@ impl Keys {
 
     /// The name of the key with this tag.
     pub fn name(&self, tag: KeyTag) -> Option<&Name> {
-        self.names.iter().find(|(other, _)| *other == tag).map(|(_, name)| name)
+        self.names.iter().find(|named| named.tag == tag).map(|named| &named.name)
     }
 
     /// The tag of the key with this name.
     pub fn tag(&self, name: &str) -> Option<KeyTag> {
-        self.names.iter().find(|(_, other)| other == name).map(|(tag, _)| *tag)
+        self.names.iter().find(|named| named.name == name).map(|named| named.tag)
     }
 
     /// Every tag: leases of others may make room.
     pub fn tags(&self) -> impl Iterator<Item = KeyTag> {
-        self.names.iter().map(|(tag, _)| *tag)
+        self.names.iter().map(|named| named.tag)
     }
 
-    /// What an operator may know about each key, in order of adding.
+    /// What an operator may know about each key.
     pub fn status(&self) -> impl Iterator<Item = KeyStatus> {
-        self.verifier.status()
+        self.native.status().chain(self.fwknop.status())
     }
 
-    /// The ceiling to write when an administrator begins a new epoch of a key.
+    /// The ceiling to write when an administrator begins a new epoch of a key; `None` when there is no
+    /// such key, or its packets have no epochs.
     pub fn next_epoch(&self, tag: KeyTag) -> Option<u64> {
-        let position = self.names.iter().position(|(other, _)| *other == tag)?;
-        self.verifier.next_epoch(KeyId(u8::try_from(position).ok()?))
+        let mut native = self.names.iter().filter(|named| named.format == Format::Native);
+        let position = native.position(|named| named.tag == tag)?;
+        self.native.next_epoch(KeyId(u8::try_from(position).ok()?))
     }
 
-    pub(super) fn tag_at(&self, key: KeyId) -> Option<KeyTag> {
-        self.names.get(usize::from(key.0)).map(|(tag, _)| *tag)
+    /// `ceiling` of the key with this tag is on the medium.
+    pub(super) fn persisted(&mut self, tag: KeyTag, ceiling: u64) {
+        self.native.persisted(tag, ceiling);
+        self.fwknop.persisted(tag, ceiling);
+    }
+
+    /// Takes over what `before` knows about the same keys.
+    pub(super) fn carry_over(&mut self, before: &Keys) {
+        self.native.carry_over(&before.native);
+        self.fwknop.carry_over(&before.fwknop);
+    }
+
+    /// The tag of the key at this position among those of its format.
+    pub(super) fn tag_at(&self, format: Format, key: KeyId) -> Option<KeyTag> {
+        let mut same = self.names.iter().filter(|named| named.format == format);
+        same.nth(usize::from(key.0)).map(|named| named.tag)
     }
 }

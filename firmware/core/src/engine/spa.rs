@@ -7,18 +7,20 @@ use core::net::IpAddr;
 
 use heapless::{Deque, Vec};
 
-use super::{Engine, Keys};
+use super::{Engine, Format, Keys};
 use crate::audit::{DenyClass, Event, Proof, RevokeReason};
 use crate::grant::Grant;
 use crate::knock::{InterfaceIndex, Knock};
 use crate::limiter::{Limiter, Verdict as Limit};
-use crate::limits::{JOURNAL_ANSWER, WAITING_PACKETS_MAX};
+use crate::limits::{FWKNOP_PORTS_MAX, JOURNAL_ANSWER, WAITING_PACKETS_MAX};
 use crate::port::{CeilingWrite, JournalFailed};
-use crate::rule::{DoorId, Name, Purpose};
+use crate::rule::{Door, DoorId, Name, Purpose};
+use crate::spa::fwknop;
 use crate::spa::key::KeyTag;
-use crate::spa::native::{Admitted, Arrival, Refusal, Refused, Verdict, Waiting};
+use crate::spa::native::request::CLAIMS_MAX;
+use crate::spa::native::{self, Arrival, PACKET_BYTES};
 use crate::spa::policy::WallTime;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// What became of datagrams since start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +54,35 @@ struct Parked {
     envelope: Envelope,
     until: Instant,
 }
+
+#[derive(Clone, Debug)]
+enum Waiting {
+    Native(native::Waiting),
+    Fwknop(fwknop::Waiting),
+}
+
+impl Waiting {
+    const fn write(&self) -> CeilingWrite {
+        match self {
+            Waiting::Native(waiting) => CeilingWrite { tag: waiting.tag, ceiling: waiting.ceiling },
+            Waiting::Fwknop(waiting) => CeilingWrite { tag: waiting.tag, ceiling: waiting.ceiling },
+        }
+    }
+}
+
+/// What is asked for, whatever the format.
+#[derive(Clone, Debug)]
+struct Wish {
+    tag: KeyTag,
+    doors: Vec<(DoorId, Duration), FWKNOP_PORTS_MAX>,
+    purpose: Purpose,
+    sources: Vec<IpAddr, CLAIMS_MAX>,
+    one_shot: bool,
+    grants_per_door: u8,
+}
+
+/// What is refused: for filters, of which key if it is genuine, and why.
+type Refused = (DenyClass, Option<KeyTag>, &'static str);
 
 /// Everything the engine keeps for it.
 #[derive(Debug)]
@@ -101,7 +132,7 @@ impl Spa {
 
     /// Takes other keys over; what is known about those that stay is kept.
     pub(super) fn replace_keys(&mut self, mut keys: Keys) {
-        keys.verifier.carry_over(&self.keys.verifier);
+        keys.carry_over(&self.keys);
         self.keys = keys;
     }
 
@@ -114,14 +145,12 @@ impl Spa {
         Some(WallTime::from_secs(wall.secs().saturating_add(now.since(at).millis() / 1000)))
     }
 
-    fn park(&mut self, waiting: Waiting, envelope: Envelope, now: Instant) -> Result<(), Waiting> {
+    fn park(&mut self, waiting: Waiting, envelope: Envelope, now: Instant) -> Result<(), Refused> {
         self.parked.retain(|parked| parked.until > now);
-        let write = CeilingWrite { tag: waiting.tag, ceiling: waiting.ceiling };
-        let same =
-            |parked: &Parked| (parked.waiting.tag, parked.waiting.ceiling) == (write.tag, write.ceiling);
-        let is_asked = self.parked.iter().any(same);
+        let write = waiting.write();
+        let is_asked = self.parked.iter().any(|parked| parked.waiting.write() == write);
         let parked = Parked { waiting, envelope, until: now + JOURNAL_ANSWER };
-        self.parked.push(parked).map_err(|parked| parked.waiting)?;
+        self.parked.push(parked).map_err(|_| (DenyClass::Policy, Some(write.tag), "busy"))?;
         self.counters.waited += 1;
         if !is_asked {
             // Never more of them than packets wait.
@@ -129,6 +158,93 @@ impl Spa {
         }
         Ok(())
     }
+
+    /// Reads a datagram: `None` when it has to wait.
+    fn read(&mut self, octets: &[u8], envelope: Envelope, doors: &[Door], now: Instant) -> Option<Read> {
+        let arrival = Arrival { seen_from: envelope.source, at: now, wall: self.wall(now) };
+        // Only a stock client's packet has another length, and none has ours.
+        let waiting = if octets.len() == PACKET_BYTES || self.keys.fwknop.is_empty() {
+            match self.keys.native.verify(octets, arrival, doors) {
+                Ok(native::Verdict::Admitted(admitted)) => return Some(self.native_wish(admitted)),
+                Ok(native::Verdict::Waiting(waiting)) => Waiting::Native(waiting),
+                Err(refused) => return Some(Err(self.native_refusal(refused))),
+            }
+        } else {
+            match self.keys.fwknop.verify(octets, arrival, gate(doors)) {
+                Ok(fwknop::Verdict::Admitted(admitted)) => return Some(self.fwknop_wish(&admitted)),
+                Ok(fwknop::Verdict::Waiting(waiting)) => Waiting::Fwknop(waiting),
+                Err(refused) => return Some(Err(self.fwknop_refusal(refused))),
+            }
+        };
+        self.park(waiting, envelope, now).err().map(Err)
+    }
+
+    fn resume(&mut self, waiting: &Waiting, doors: &[Door], now: Instant) -> Read {
+        let wall = self.wall(now);
+        match waiting {
+            Waiting::Native(waiting) => match self.keys.native.resume(waiting, now, wall, doors) {
+                Ok(admitted) => self.native_wish(admitted),
+                Err(refused) => Err(self.native_refusal(refused)),
+            },
+            Waiting::Fwknop(waiting) => match self.keys.fwknop.resume(waiting, now, wall, gate(doors)) {
+                Ok(admitted) => self.fwknop_wish(&admitted),
+                Err(refused) => Err(self.fwknop_refusal(refused)),
+            },
+        }
+    }
+
+    fn native_wish(&self, admitted: native::Admitted) -> Read {
+        let native::Admitted { key, door, purpose, lease, sources, one_shot, grants_per_door, .. } = admitted;
+        let mut doors = Vec::new();
+        let _ = doors.push((door, lease));
+        let tag = self.keys.tag_at(Format::Native, key).ok_or(GONE)?;
+        Ok(Wish { tag, doors, purpose, sources, one_shot, grants_per_door })
+    }
+
+    fn fwknop_wish(&self, admitted: &fwknop::Admitted) -> Read {
+        let (mut doors, mut sources) = (Vec::new(), Vec::new());
+        for opening in &admitted.openings {
+            let _ = doors.push((opening.door, opening.lease));
+        }
+        let _ = sources.push(admitted.source);
+        let tag = self.keys.tag_at(Format::Fwknop, admitted.key).ok_or(GONE)?;
+        let grants_per_door = admitted.grants_per_door;
+        Ok(Wish { tag, doors, purpose: Purpose::Open, sources, one_shot: false, grants_per_door })
+    }
+
+    fn native_refusal(&self, refused: native::Refused) -> Refused {
+        let class = match refused.reason {
+            native::Refusal::Size | native::Refusal::NotGenuine => DenyClass::Mac,
+            native::Refusal::Counter(_) => DenyClass::Replay,
+            _ => DenyClass::Policy,
+        };
+        let tag = refused.key.and_then(|key| self.keys.tag_at(Format::Native, key));
+        (class, tag, refused.reason.reason())
+    }
+
+    fn fwknop_refusal(&self, refused: fwknop::Refused) -> Refused {
+        let class = match refused.reason {
+            fwknop::Refusal::Size
+            | fwknop::Refusal::NotBase64
+            | fwknop::Refusal::Prefix
+            | fwknop::Refusal::NotCanonical
+            | fwknop::Refusal::NotGenuine => DenyClass::Mac,
+            fwknop::Refusal::Time(_) => DenyClass::Replay,
+            _ => DenyClass::Policy,
+        };
+        let tag = refused.key.and_then(|key| self.keys.tag_at(Format::Fwknop, key));
+        (class, tag, refused.reason.reason())
+    }
+}
+
+/// What a datagram asks for, or why not.
+type Read = Result<Wish, Refused>;
+
+const GONE: Refused = (DenyClass::Policy, None, "key-removed");
+
+/// What a stock client can ask for. No door leads behind the gateway yet.
+const fn gate(doors: &[Door]) -> fwknop::Gate<'_> {
+    fwknop::Gate { doors, forwards: &[] }
 }
 
 impl<const UNITS: usize> Engine<UNITS> {
@@ -136,15 +252,8 @@ impl<const UNITS: usize> Engine<UNITS> {
     pub(super) fn datagram(&mut self, knock: &Knock, octets: &[u8], now: Instant) {
         self.spa.counters.datagrams += 1;
         let envelope = Envelope { source: knock.source, target: knock.target, interface: knock.interface };
-        let arrival = Arrival { seen_from: knock.source, at: now, wall: self.spa.wall(now) };
-        match self.spa.keys.verifier.verify(octets, arrival, self.rules.doors()) {
-            Ok(Verdict::Admitted(admitted)) => self.admitted(&admitted, envelope, now),
-            Ok(Verdict::Waiting(waiting)) => {
-                if let Err(waiting) = self.spa.park(waiting, envelope, now) {
-                    self.refuse(Some(waiting.tag), envelope.source, "busy", now);
-                }
-            }
-            Err(refused) => self.refused(refused, envelope.source, now),
+        if let Some(read) = self.spa.read(octets, envelope, self.rules.doors(), now) {
+            self.carry_out(read, envelope, now);
         }
     }
 
@@ -156,73 +265,72 @@ impl<const UNITS: usize> Engine<UNITS> {
         now: Instant,
     ) {
         if result.is_ok() {
-            self.spa.keys.verifier.persisted(write.tag, write.ceiling);
+            self.spa.keys.persisted(write.tag, write.ceiling);
         }
-        let covered =
-            |parked: &Parked| parked.waiting.tag == write.tag && parked.waiting.ceiling <= write.ceiling;
+        let covered = |parked: &Parked| {
+            let waits = parked.waiting.write();
+            waits.tag == write.tag && waits.ceiling <= write.ceiling
+        };
         while let Some(index) = self.spa.parked.iter().position(covered) {
             let Parked { waiting, envelope, .. } = self.spa.parked.swap_remove(index);
-            if result.is_err() {
-                self.refuse(Some(write.tag), envelope.source, "journal-failed", now);
-                continue;
-            }
-            let wall = self.spa.wall(now);
-            match self.spa.keys.verifier.resume(&waiting, now, wall, self.rules.doors()) {
-                Ok(admitted) => self.admitted(&admitted, envelope, now),
-                Err(refused) => self.refused(refused, envelope.source, now),
-            }
+            let read = match result {
+                Ok(()) => self.spa.resume(&waiting, self.rules.doors(), now),
+                Err(JournalFailed) => Err((DenyClass::Policy, Some(write.tag), "journal-failed")),
+            };
+            self.carry_out(read, envelope, now);
         }
     }
 
-    /// Carries a request out.
-    fn admitted(&mut self, admitted: &Admitted, envelope: Envelope, now: Instant) {
-        let Some(tag) = self.spa.keys.tag_at(admitted.key) else { return };
-        let Some(door) = self.rules.door(admitted.door) else { return };
-        let here = door.target.is_none_or(|target| target == envelope.target)
-            && door.interfaces.contains(envelope.interface);
-        if !here {
-            return self.refuse(Some(tag), envelope.source, "not-here", now);
+    fn carry_out(&mut self, read: Read, envelope: Envelope, now: Instant) {
+        if let Err(refused) = read.and_then(|wish| self.fulfil(&wish, envelope, now)) {
+            self.deny_spa(refused, envelope.source, now);
         }
-        if admitted.one_shot {
+    }
+
+    fn fulfil(&mut self, wish: &Wish, envelope: Envelope, now: Instant) -> Result<(), Refused> {
+        let refused = |reason| Err((DenyClass::Policy, Some(wish.tag), reason));
+        if wish.one_shot {
             // Open for longer than was asked is no favour.
-            return self.refuse(Some(tag), envelope.source, "one-shot-unsupported", now);
+            return refused("one-shot-unsupported");
+        }
+        let here = |door: &Door| {
+            door.target.is_none_or(|target| target == envelope.target)
+                && door.interfaces.contains(envelope.interface)
+        };
+        if !wish.doors.iter().all(|(door, _)| self.rules.door(*door).is_some_and(here)) {
+            return refused("not-here");
         }
         self.spa.counters.accepted += 1;
         let mut full = false;
-        for &source in &admitted.sources {
-            match admitted.purpose {
-                Purpose::Open => {
-                    self.make_room_for_key(tag, admitted, source, now);
-                    let Some(door) = self.rules.door(admitted.door) else { return };
-                    let proof = Proof::Spa(tag);
-                    let wanted = self.grants.want(admitted.door, door, source, admitted.lease, proof, now);
-                    full |= wanted.is_err();
-                }
-                Purpose::Close => {
-                    let meant = |grant: &Grant| grant.door == Some(admitted.door) && grant.source == source;
+        for &(id, lease) in &wish.doors {
+            for &source in &wish.sources {
+                if wish.purpose == Purpose::Close {
+                    let meant = |grant: &Grant| grant.door == Some(id) && grant.source == source;
                     self.grants.revoke(RevokeReason::SpaRequest, now, meant);
+                    continue;
                 }
+                self.make_room_for_key(wish, id, source, now);
+                let Some(door) = self.rules.door(id) else { continue };
+                full |= self.grants.want(id, door, source, lease, Proof::Spa(wish.tag), now).is_err();
             }
         }
-        if full {
-            self.refuse(Some(tag), envelope.source, "grants-full", now);
-        }
+        if full { refused("grants-full") } else { Ok(()) }
     }
 
     /// A key has so many grants at a door and no more, counted for each address family: the oldest makes
     /// room, because whoever moves to another network must get in.
-    fn make_room_for_key(&mut self, tag: KeyTag, admitted: &Admitted, source: IpAddr, now: Instant) {
-        let limit = usize::from(admitted.grants_per_door.max(1));
-        let of_key = |grant: &&Grant, door: DoorId| {
+    fn make_room_for_key(&mut self, wish: &Wish, door: DoorId, source: IpAddr, now: Instant) {
+        let limit = usize::from(wish.grants_per_door.max(1));
+        let of_key = |grant: &&Grant| {
             grant.door == Some(door)
-                && grant.proof == Proof::Spa(tag)
+                && grant.proof == Proof::Spa(wish.tag)
                 && grant.source.is_ipv4() == source.is_ipv4()
                 && grant.source != source
                 && !grant.is_ending()
         };
         // Bounded: every round ends one.
         loop {
-            let others = || self.grants.iter().filter(|grant| of_key(grant, admitted.door));
+            let others = || self.grants.iter().filter(of_key);
             if others().count() < limit {
                 return;
             }
@@ -231,28 +339,7 @@ impl<const UNITS: usize> Engine<UNITS> {
         }
     }
 
-    fn refused(&mut self, refused: Refused, source: IpAddr, now: Instant) {
-        let tag = refused.key.and_then(|key| self.spa.keys.tag_at(key));
-        let class = match refused.reason {
-            Refusal::Size | Refusal::NotGenuine => DenyClass::Mac,
-            Refusal::Counter(_) => DenyClass::Replay,
-            _ => DenyClass::Policy,
-        };
-        self.deny_spa(class, tag, source, refused.reason.reason(), now);
-    }
-
-    fn refuse(&mut self, tag: Option<KeyTag>, source: IpAddr, reason: &'static str, now: Instant) {
-        self.deny_spa(DenyClass::Policy, tag, source, reason, now);
-    }
-
-    fn deny_spa(
-        &mut self,
-        class: DenyClass,
-        tag: Option<KeyTag>,
-        source: IpAddr,
-        reason: &'static str,
-        now: Instant,
-    ) {
+    fn deny_spa(&mut self, (class, tag, reason): Refused, source: IpAddr, now: Instant) {
         let counters = &mut self.spa.counters;
         let count = match class {
             DenyClass::Mac => &mut counters.not_genuine,

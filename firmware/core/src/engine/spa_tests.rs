@@ -34,7 +34,7 @@ fn keys(secrets: &[([u8; 32], &str, Policy)]) -> Keys {
     let mut keys = Keys::new(PORT, DEVICE);
     for (secret, name, policy) in secrets {
         let key = SpaKey::new(*secret);
-        keys.add((*name).try_into().unwrap(), (DEVICE, &key), policy.clone(), |_| 0).unwrap();
+        keys.add((*name).try_into().unwrap(), KeySecret::Native(&key), policy.clone(), |_| 0).unwrap();
     }
     keys
 }

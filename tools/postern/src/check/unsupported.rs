@@ -7,15 +7,6 @@ use crate::supported::SUPPORTED;
 
 /// One finding for each place.
 pub(super) fn check(linter: &mut Linter<'_>, site: &SiteFile) {
-    if !SUPPORTED.keys {
-        let spa = site.doors.iter().filter_map(|door| door.spa.first()).map(|name| name.offset);
-        let places: Vec<usize> = spa.chain(site.keys.iter().map(|key| key.offset)).collect();
-        for offset in places {
-            let what = "keys and Single Packet Authorization are not supported by this version";
-            let fix = "use a `sequence` for now, or a version that has SPA";
-            refuse(linter, offset, "spa-unsupported", what, fix);
-        }
-    }
     for door in &site.doors {
         let rotating = door.rotating.as_ref().map(|rotating| rotating.key.offset);
         let prefix = [(&door.prefix_v4, 32), (&door.prefix_v6, 128)];
