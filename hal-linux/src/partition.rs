@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, PosixFadviseAdvice, posix_fadvise};
-use nix::libc::{O_CLOEXEC, O_DIRECT, O_EXCL};
+use nix::libc::{O_CLOEXEC, O_DIRECT, O_EXCL, off_t};
 use postern_core::port::{Partition, PartitionError, SECTOR_BYTES};
 
 /// Octets moved at once, aligned for any device.
@@ -188,7 +188,8 @@ impl LinuxPartition {
         let from = offset - offset % PAGE_BYTES_MAX;
         let end = offset.saturating_add(length as u64).checked_next_multiple_of(PAGE_BYTES_MAX);
         let end = end.ok_or(PartitionError::OutOfRange)?;
-        let (from, length) = (i64::try_from(from), i64::try_from(end - from));
+        // 32 bits wide on 32-bit ARM.
+        let (from, length) = (off_t::try_from(from), off_t::try_from(end - from));
         let (Ok(from), Ok(length)) = (from, length) else { return Err(PartitionError::OutOfRange) };
         // Pages that cannot be dropped are dirty: not flushed yet, and nobody believes them.
         let _ =
