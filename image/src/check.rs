@@ -1,18 +1,19 @@
-//! `postern-image check`: the image in QEMU, from power-on to a door that has opened and closed.
+//! `postern-image check`: the image in QEMU, unattended; each scenario proves a promise.
+
+mod commissioning;
+mod door;
+mod power;
+mod slots;
+mod stage;
+mod watchdog;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use postern_board::{Architecture, Board, Firmware};
-use postern_e2e::Lab;
-use postern_e2e::process::wait_for;
-use postern_image::environment::{ATTEMPTS, Choice, Slot};
-use postern_image::machine::{Machine, Medium};
-use postern_image::outside::{self, APPLIANCE, CLIENT, Outside, STRANGER};
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use postern_board::Board;
 
-/// Longest wait for anything: emulated, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(180);
+use stage::Stage;
 
 /// What to check.
 #[derive(Debug, clap::Args)]
@@ -23,18 +24,77 @@ pub(crate) struct Options {
     /// The image.
     #[arg(long)]
     image: PathBuf,
-    /// The site whose store is in the image.
+    /// The site the gateway guards.
     #[arg(long)]
     site: PathBuf,
+    /// Its store, as `postern compile` made it.
+    #[arg(long)]
+    store: PathBuf,
     /// Private key that may log in.
     #[arg(long)]
     key: PathBuf,
-    /// Damage one slot and see it come up on the other, instead.
+    /// Which; may be given several times. Without it, those that every test run has.
+    #[arg(long, value_enum)]
+    scenario: Vec<Scenario>,
+    /// All of them, the long ones as well.
+    #[arg(long, conflicts_with = "scenario")]
+    long: bool,
+    /// How often power is cut where that is done at random.
+    #[arg(long, default_value_t = 10)]
+    cuts: u32,
+    /// Writes what was measured into this file.
     #[arg(long)]
-    fall_back: bool,
-    /// Hang the processor and see the hardware watchdog reset the machine, instead.
-    #[arg(long, conflicts_with = "fall_back")]
-    hang: bool,
+    figures: Option<PathBuf>,
+}
+
+/// A promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Scenario {
+    /// From power-on to a door that opened and closed.
+    Door,
+    /// A device without a configuration gets one on its serial console; a trial does not outlive a
+    /// power cut.
+    Commissioning,
+    /// The processor hangs: the hardware watchdog resets the machine, and it comes back shut.
+    Hang,
+    /// The kernel stumbles: the same.
+    Panic,
+    /// The kernel of a slot is damaged: the machine comes up on the other.
+    BrokenKernel,
+    /// The root file system of a slot is damaged: the same.
+    BrokenRoot,
+    /// A slot never becomes healthy: the same.
+    Sick,
+    /// Power is cut at random while configurations are committed.
+    Cuts,
+}
+
+impl Scenario {
+    /// Those of every test run, in order.
+    const SHORT: &[Scenario] =
+        &[Scenario::Door, Scenario::Commissioning, Scenario::Hang, Scenario::BrokenKernel];
+
+    fn run(self, stage: &mut Stage<'_>) -> Result<()> {
+        match self {
+            Scenario::Door => door::opens_and_closes(stage),
+            Scenario::Commissioning => commissioning::from_the_first_login(stage),
+            Scenario::Hang => watchdog::resets_a_hanging_processor(stage),
+            Scenario::Panic => watchdog::restarts_after_a_panic(stage),
+            Scenario::BrokenKernel => slots::broken_kernel(stage),
+            Scenario::BrokenRoot => slots::broken_root(stage),
+            Scenario::Sick => slots::never_healthy(stage),
+            Scenario::Cuts => power::cut_while_committing(stage),
+        }
+    }
+
+    /// Whether the board can show it in QEMU.
+    fn is_possible(self, board: &Board) -> bool {
+        match self {
+            // A boot loader has to choose.
+            Scenario::BrokenKernel | Scenario::BrokenRoot | Scenario::Sick => stage::has_loader(board),
+            _ => true,
+        }
+    }
 }
 
 /// Checks it.
@@ -42,148 +102,20 @@ pub(crate) struct Options {
 /// # Errors
 /// At the first promise that does not hold.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let started = Instant::now();
-    let told = |what: &str| println!("{:>7.1} s  {what}", started.elapsed().as_secs_f64());
-    if options.hang {
-        return is_reset(options, &told);
-    }
-    if options.fall_back {
-        let firmware = options.board.emulator.map(|emulator| emulator.firmware);
-        ensure!(
-            matches!(firmware, Some(Firmware::Loader(_))),
-            "{} has no boot loader in QEMU that could fall back",
-            options.board.name
-        );
-        for (what, partition, offset) in
-            [("kernel", Slot::A.kernel(), 4_000_000), ("root file system", Slot::A.root(), 4096 * 7)]
-        {
-            falls_back(options, what, partition, offset, &told)?;
+    let chosen = match options {
+        Options { long: true, .. } => Scenario::value_variants(),
+        Options { scenario, .. } if scenario.is_empty() => Scenario::SHORT,
+        Options { scenario, .. } => scenario,
+    };
+    let mut stage = Stage::new(options)?;
+    for scenario in chosen {
+        let name = scenario.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+        if !scenario.is_possible(options.board) {
+            println!("\n{name}: {} has no boot loader in QEMU", options.board.name);
+            continue;
         }
-        return Ok(());
+        println!("\n{name}");
+        scenario.run(&mut stage).with_context(|| format!("scenario {name}"))?;
     }
-    opens_and_closes(options, &told)
-}
-
-fn opens_and_closes(options: &Options, told: &dyn Fn(&str)) -> Result<()> {
-    let sequence = outside::sequence(&std::fs::read_to_string(&options.site)?)?;
-    let lab = Lab::new()?;
-    let outside = Outside::new(&lab)?;
-    let medium = Medium::copy(&options.image, lab.directory(), options.board)?;
-    let mut machine = Machine::start(&medium, &lab, &outside.namespace)?;
-    told("switched on");
-    let closed = machine.wait_for("postern: closed, no interface is up yet (lo )", PATIENCE)?;
-    told(&closed);
-    told(&machine.wait_for("postern: posternd: gate up", PATIENCE)?);
-    told(&machine.wait_for("postern: interfaces up", PATIENCE)?);
-    expect_order(&machine.shown(), &["postern: closed", "gate up", "interfaces up"])?;
-
-    outside.expect_silence(CLIENT)?;
-    let sent = outside.sent().into_iter().filter(|line| line.contains("IP ")).collect::<Vec<_>>();
-    ensure!(sent.is_empty(), "nobody knocked, but the appliance sent:\n{}", sent.join("\n"));
-    told("SSH says nothing; not one IPv4 packet has left the appliance since power-on");
-
-    outside.knock(&sequence)?;
-    let greeting = wait_for("SSH to open", PATIENCE, || match outside.try_ssh(CLIENT) {
-        Ok(postern_e2e::probe::Answer::Open(greeting)) => Some(greeting),
-        _ => None,
-    })?;
-    told(&format!("a stock knock opened SSH: {greeting}"));
-    outside.expect_silence(STRANGER)?;
-    told("and for nobody else");
-    figures(options, &outside, told)?;
-
-    wait_for("the door to close", PATIENCE, || {
-        outside.try_ssh(CLIENT).ok().filter(|answer| answer.is_silent())
-    })?;
-    told("closed again by the kernel");
-    told(&machine.wait_for("slot A is healthy", PATIENCE)?);
-    let expected = Choice { slot: Slot::A, left: ATTEMPTS };
-    let choice = || medium.choice().ok().filter(|choice| *choice == expected);
-    wait_for("the attempts to be given back", PATIENCE, choice)?;
-    Ok(())
-}
-
-/// Logs in and reads what every process takes.
-fn figures(options: &Options, outside: &Outside, told: &dyn Fn(&str)) -> Result<()> {
-    let key = options.key.to_str().context("the path of the key is not UTF-8")?;
-    let target = format!("service@{APPLIANCE}");
-    let mut words = vec!["-i", key, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"];
-    words.extend(["-o", "BatchMode=yes", "-o", "ConnectTimeout=30", "-o", "LogLevel=ERROR", &target]);
-    words.push("for p in /proc/[0-9]*; do sed -n 's/^Name:.//p; s/^VmRSS:[^0-9]*//p' $p/status; done; free");
-    let said = outside.namespace.run("ssh", &words)?;
-    told("logged in with the key; resident memory of every process:");
-    let mut daemon = None;
-    let lines: Vec<&str> = said.lines().collect();
-    for pair in lines.windows(2).filter(|pair| pair[1].ends_with(" kB")) {
-        println!("             {:<16}{:>10}", pair[0], pair[1]);
-        if pair[0] == "posternd" {
-            daemon = pair[1].split(' ').next().and_then(|number| number.parse::<u32>().ok());
-        }
-    }
-    let resident = daemon.context("posternd is not among the processes")?;
-    let most = options.board.budgets.daemon_resident_kib;
-    ensure!(resident <= most, "posternd has {resident} KiB resident, its budget is {most}");
-    Ok(())
-}
-
-fn falls_back(
-    options: &Options,
-    what: &str,
-    partition: &str,
-    offset: u64,
-    told: &dyn Fn(&str),
-) -> Result<()> {
-    let lab = Lab::new()?;
-    let outside = Outside::new(&lab)?;
-    let medium = Medium::copy(&options.image, lab.directory(), options.board)?;
-    let damaged: Vec<u8> = medium.read(partition, offset, 4096)?.iter().map(|octet| !octet).collect();
-    medium.write(partition, offset, &damaged)?;
-    let mut machine = Machine::start(&medium, &lab, &outside.namespace)?;
-    told(&format!("{what} of slot A damaged, switched on"));
-    machine.wait_for("did not become healthy, taking the other", PATIENCE)?;
-    machine.wait_for("postern: posternd: gate up", PATIENCE)?;
-    told(&machine.wait_for("slot B is healthy", PATIENCE)?);
-    outside.expect_silence(CLIENT)
-}
-
-/// The processor spins with interrupts off; the watchdog must reset it, and it must come back shut.
-fn is_reset(options: &Options, told: &dyn Fn(&str)) -> Result<()> {
-    ensure!(
-        options.board.architecture == Architecture::Aarch64,
-        "hanging is written for 64-bit processors; {} is not one",
-        options.board.name
-    );
-    let lab = Lab::new()?;
-    let outside = Outside::new(&lab)?;
-    let medium = Medium::copy(&options.image, lab.directory(), options.board)?;
-    let mut machine = Machine::start(&medium, &lab, &outside.namespace)?;
-    machine.wait_for("is healthy", PATIENCE)?;
-    told("up; now its processor hangs");
-    let hung = Instant::now();
-    machine.hang()?;
-    let came_back = || (machine.times_shown("postern: closed") == 2).then_some(());
-    wait_for("the watchdog to reset the machine", PATIENCE, came_back)?;
-    let away = hung.elapsed().as_secs_f64();
-    told(&format!(
-        "reset, and closed again {away:.1} s later (time-out {} s)",
-        options.board.watchdog.timeout_s
-    ));
-    if options.board.watchdog.tells_cause {
-        told(&machine.wait_for("the watchdog has reset this machine", PATIENCE)?);
-    }
-    wait_for("the gate", PATIENCE, || (machine.times_shown("gate up") == 2).then_some(()))?;
-    outside.expect_silence(CLIENT)?;
-    told("gate up, silent");
-    Ok(())
-}
-
-/// Checks that `texts` were shown in this order.
-fn expect_order(shown: &str, texts: &[&str]) -> Result<()> {
-    let mut rest = shown;
-    for text in texts {
-        let (_, behind) =
-            rest.split_once(text).with_context(|| format!("`{text}` came too early, or never"))?;
-        rest = behind;
-    }
-    Ok(())
+    stage.end()
 }

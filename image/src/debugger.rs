@@ -7,26 +7,59 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use postern_board::Architecture;
 
-/// Numbers of registers of a 64-bit ARM (GDB, `aarch64-core.xml`).
-const PC: u8 = 0x20;
-const CPSR: u8 = 0x21;
-
-/// All interrupts masked (Arm Architecture Reference Manual, PSTATE.DAIF).
-const MASKED: u32 = 0x3c0;
-
-/// The exception level in PSTATE: 1 is the kernel's.
-const fn level(cpsr: u32) -> u32 {
-    cpsr >> 2 & 3
+/// How to break a processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It spins with interrupts off, as broken hardware would.
+    Hang,
+    /// Its kernel jumps to address 0: a panic.
+    Panic,
 }
 
-/// `b .`, a branch to itself, little-endian.
-const SPIN: &str = "00000014";
+/// What the debugger calls things, and what they mean to a processor.
+#[derive(Debug)]
+struct Processor {
+    /// Number of the program counter (GDB, `aarch64-core.xml` and `arm-core.xml`).
+    counter: u8,
+    /// Number of the status register.
+    status: u8,
+    /// Its bits that mask interrupts.
+    masked: u32,
+    /// Its bits that tell who runs, and their value in the kernel.
+    level: (u32, u32),
+    /// A branch to itself, as it lies in memory.
+    spin: &'static str,
+    /// Address 0, as wide as the program counter.
+    nowhere: &'static str,
+}
+
+/// Arm Architecture Reference Manual, `PSTATE`: EL1 with its own stack.
+const AARCH64: Processor = Processor {
+    counter: 0x20,
+    status: 0x21,
+    masked: 0x3c0,
+    level: (0xc, 0x4),
+    spin: "00000014",
+    nowhere: "0000000000000000",
+};
+
+/// The same, `CPSR` of ARMv7: supervisor mode.
+const ARMV7: Processor = Processor {
+    counter: 0xf,
+    status: 0x19,
+    masked: 0x1c0,
+    level: (0x1f, 0x13),
+    spin: "feffffea",
+    nowhere: "00000000",
+};
 
 /// A connection; the machine stands still while it is open, until it is told to go on.
 #[derive(Debug)]
 pub(crate) struct Debugger {
     stream: UnixStream,
+    processor: &'static Processor,
 }
 
 impl Debugger {
@@ -34,10 +67,14 @@ impl Debugger {
     ///
     /// # Errors
     /// When QEMU does not listen.
-    pub(crate) fn connect(socket: &Path) -> Result<Self> {
+    pub(crate) fn connect(socket: &Path, architecture: Architecture) -> Result<Self> {
         let stream = UnixStream::connect(socket).context("QEMU's debugger does not listen")?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        let mut debugger = Self { stream };
+        let processor = match architecture {
+            Architecture::Aarch64 => &AARCH64,
+            Architecture::Armv7HardFloat => &ARMV7,
+        };
+        let mut debugger = Self { stream, processor };
         // Single registers are told only to who has asked for their description. That it stopped may
         // be told before, at any time.
         debugger.send("qXfer:features:read:target.xml:0,ffb")?;
@@ -45,19 +82,24 @@ impl Debugger {
         Ok(debugger)
     }
 
-    /// Makes a 64-bit processor spin in its kernel, and lets it go on.
+    /// Breaks the processor in its kernel, and lets it go on.
     ///
     /// # Errors
     /// When the debugger does not answer as it should.
-    pub(crate) fn hang(mut self) -> Result<()> {
+    pub(crate) fn inject(mut self, fault: Fault) -> Result<()> {
+        let Processor { counter, status, masked, level: (bits, kernel), spin, nowhere } = *self.processor;
         // In a program, masked interrupts would still reach the kernel: wait until it is in there.
         for _ in 0..200 {
-            let cpsr = u32::try_from(self.register(CPSR)?)?;
-            if level(cpsr) == 1 {
-                let place = self.register(PC)?;
-                self.expect_ok(&format!("M{place:x},4:{SPIN}"))?;
-                let masked = swapped(&format!("{:08x}", cpsr | MASKED));
-                self.expect_ok(&format!("P{CPSR:x}={masked}"))?;
+            let now = u32::try_from(self.register(status)?)?;
+            if now & bits == kernel {
+                if fault == Fault::Panic {
+                    self.expect_ok(&format!("P{counter:x}={nowhere}"))?;
+                } else {
+                    let place = self.register(counter)?;
+                    self.expect_ok(&format!("M{place:x},4:{spin}"))?;
+                    let masked = swapped(&format!("{:08x}", now | masked));
+                    self.expect_ok(&format!("P{status:x}={masked}"))?;
+                }
                 return self.send("c");
             }
             self.send("c")?;
@@ -127,7 +169,12 @@ mod tests {
     #[test]
     fn octets_are_swapped() {
         assert_eq!(swapped("c5030060"), "600003c5");
-        assert_eq!(level(0x6000_03c5), 1);
-        assert_eq!(level(0x6000_0000), 0);
+    }
+
+    #[test]
+    fn the_kernel_is_recognised() {
+        let in_kernel = |processor: &Processor, status: u32| status & processor.level.0 == processor.level.1;
+        assert!(in_kernel(&AARCH64, 0x6000_03c5) && !in_kernel(&AARCH64, 0x6000_0000));
+        assert!(in_kernel(&ARMV7, 0x6000_0093) && !in_kernel(&ARMV7, 0x6000_0010));
     }
 }

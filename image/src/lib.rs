@@ -17,6 +17,7 @@ pub mod layout;
 pub mod machine;
 pub mod outside;
 pub mod packages;
+pub mod person;
 pub mod program;
 pub mod root;
 pub mod sbom;

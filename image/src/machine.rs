@@ -6,11 +6,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use postern_board::{Board, Emulator, Firmware};
+use postern_board::{Architecture, Board, Emulator, Firmware};
 use postern_e2e::process::{Background, wait_for};
 use postern_e2e::{Lab, Namespace};
 
-use crate::debugger::Debugger;
+use crate::debugger::{Debugger, Fault};
 use crate::environment::{Choice, SECOND_OFFSET, Slot};
 use crate::layout::Layout;
 use crate::{boot, program};
@@ -99,7 +99,9 @@ impl Medium {
 #[derive(Debug)]
 pub struct Machine {
     qemu: Background,
-    log: PathBuf,
+    architecture: Architecture,
+    /// Everything the serial console shows.
+    pub log: PathBuf,
     /// Unix socket of the serial console.
     pub console: PathBuf,
     /// Unix socket of QEMU's debugger.
@@ -130,13 +132,12 @@ impl Machine {
         let _ = fs::remove_file(&debugger);
         command.arg("-gdb").arg(format!("unix:{},server=on,wait=off", debugger.display()));
         let qemu = Background::start(emulator.program, &mut command)?;
-        Ok(Self { qemu, log, console, debugger })
+        Ok(Self { qemu, architecture: board.architecture, log, console, debugger })
     }
 
     /// Everything the serial console has shown since it was switched on.
     pub fn shown(&self) -> String {
-        let octets = fs::read(&self.log).unwrap_or_default();
-        String::from_utf8_lossy(&octets).replace('\r', "")
+        shown(&self.log)
     }
 
     /// Waits until the console shows a line with `text`, and returns the line.
@@ -152,25 +153,38 @@ impl Machine {
             if line.is_none() && ended.is_some() { Some(None) } else { line.map(Some) }
         });
         found.ok().flatten().with_context(|| {
-            let shown = self.shown();
-            let lines: Vec<&str> = shown.lines().filter(|line| !line.is_empty()).collect();
-            let last = lines.iter().rev().take(25).rev().copied().collect::<Vec<_>>().join("\n");
             let said = self.qemu.stderr().all().join("\n");
             let state = ended.map_or("it runs".to_owned(), |status| format!("it ended with {status}"));
             format!(
-                "the console did not show `{text}` within {} s ({state})\n{last}\n{said}",
-                patience.as_secs()
+                "the console did not show `{text}` within {} s ({state})\n{}\n{said}",
+                patience.as_secs(),
+                self.last_shown()
             )
         })
     }
 
-    /// Makes the processor spin with interrupts off, as broken hardware would: nothing of the system
-    /// runs any more, and only a reset ends it.
+    /// The last lines of [`Machine::shown`], for messages.
+    pub fn last_shown(&self) -> String {
+        let shown = self.shown();
+        let lines: Vec<&str> = shown.lines().filter(|line| !line.is_empty()).collect();
+        lines.iter().rev().take(25).rev().copied().collect::<Vec<_>>().join("\n")
+    }
+
+    /// Makes the processor spin with interrupts off: nothing of the system runs any more, and only a
+    /// reset ends it.
     ///
     /// # Errors
     /// When the debugger does not answer.
     pub fn hang(&self) -> Result<()> {
-        Debugger::connect(&self.debugger)?.hang()
+        Debugger::connect(&self.debugger, self.architecture)?.inject(Fault::Hang)
+    }
+
+    /// Makes the kernel stumble over an instruction that does not exist.
+    ///
+    /// # Errors
+    /// When the debugger does not answer.
+    pub fn panic(&self) -> Result<()> {
+        Debugger::connect(&self.debugger, self.architecture)?.inject(Fault::Panic)
     }
 
     /// How often the console has shown `text`.
@@ -182,6 +196,11 @@ impl Machine {
     pub fn pid(&self) -> u32 {
         self.qemu.pid()
     }
+}
+
+/// What a log of a console shows.
+pub(crate) fn shown(log: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).replace('\r', "")
 }
 
 /// Runs a machine with its serial console on our terminal until somebody switches it off.

@@ -118,6 +118,11 @@ pub fn sequence(site: &str) -> Result<Vec<String>> {
         .collect()
 }
 
+/// A knock of the stock client, `7351:tcp`, as the site has it: `tcp/7351`.
+pub fn as_in_site(knock: &str) -> String {
+    knock.split_once(':').map_or_else(|| knock.to_owned(), |(port, kind)| format!("{kind}/{port}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,5 +132,6 @@ mod tests {
         let site = "x = 1\nsequence = [\"tcp/7351\", \"udp/24011\"]\n";
         assert_eq!(sequence(site).unwrap(), ["7351:tcp", "24011:udp"]);
         assert!(sequence("sequence = [\"icmp/83\"]").is_err());
+        assert_eq!(as_in_site("7351:tcp"), "tcp/7351");
     }
 }

@@ -13,10 +13,10 @@ use crate::settings::Settings;
 use crate::tree::Tree;
 
 /// Commands of busybox that the scripts and a technician's session use.
-const BUSYBOX: [&str; 36] = [
+const BUSYBOX: [&str; 37] = [
     "[", "awk", "cat", "cut", "date", "dd", "df", "dmesg", "echo", "find", "free", "grep", "head",
-    "hostname", "ip", "kill", "ln", "logread", "ls", "mkdir", "mount", "pidof", "ps", "renice", "sed", "sh",
-    "sleep", "sync", "tail", "tr", "true", "umount", "uname", "uptime", "vi", "wc",
+    "hostname", "ip", "kill", "ln", "logger", "logread", "ls", "mkdir", "mount", "pidof", "ps", "renice",
+    "sed", "sh", "sleep", "sync", "tail", "tr", "true", "umount", "uname", "uptime", "vi", "wc",
 ];
 
 /// The same, for root's folder.
@@ -66,8 +66,6 @@ pub fn assemble(settings: &Settings, unpacked: &Path, kernel: &KernelPackage, fo
     }
     let files = settings.workspace.join("image/files/root");
     tree.overlay(&files, &["etc/init.d/", "usr/share/udhcpc/"])?;
-    let inittab = fs::read_to_string(files.join("etc/inittab"))?.replace("@CONSOLE@", board.console.tty);
-    tree.file("etc/inittab", inittab.as_bytes(), 0o644)?;
     tree.file("etc/shadow", &fs::read(files.join("etc/shadow"))?, 0o600)?;
     tree.file("etc/board", describe(board).as_bytes(), 0o644)?;
     tree.file("etc/version", format!("{}\n", settings.version).as_bytes(), 0o644)?;
@@ -129,12 +127,10 @@ pub(crate) fn require_commands(busybox: &[u8], names: &[&[&str]]) -> Result<()> 
     Ok(())
 }
 
-/// Postern's own programs. The console's is there as soon as the workspace has it.
+/// Postern's own programs.
 fn add_programs(tree: &Tree, settings: &Settings) -> Result<()> {
-    tree.copy(&settings.programs.join("posternd"), "usr/sbin/posternd", 0o755)?;
-    let console = settings.programs.join("postern-console");
-    if console.exists() {
-        tree.copy(&console, "usr/bin/postern-console", 0o755)?;
+    for program in ["posternd", "postern-console"] {
+        tree.copy(&settings.programs.join(program), &format!("usr/sbin/{program}"), 0o755)?;
     }
     Ok(())
 }
@@ -151,6 +147,8 @@ pub fn describe(board: &Board) -> String {
     let lines = [
         ("BOARD", board.name.to_owned()),
         ("DISK", board.storage.device.to_owned()),
+        ("CONSOLE", board.console.tty.to_owned()),
+        ("CONSOLE_BAUD", board.console.baud.to_string()),
         ("WATCHDOG", watchdog.device.to_owned()),
         ("WATCHDOG_MODULE", watchdog.module.to_owned()),
         ("WATCHDOG_PARAMETER", watchdog.timeout_parameter.to_owned()),

@@ -20,6 +20,9 @@ pub(crate) struct Options {
     /// The site whose store is in the image.
     #[arg(long)]
     site: PathBuf,
+    /// Its store; without one the machine is as from the factory.
+    #[arg(long)]
+    store: Option<PathBuf>,
     /// Private key that may log in.
     #[arg(long)]
     key: PathBuf,
@@ -34,6 +37,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let lab = Lab::new()?;
     let outside = Outside::new(&lab)?;
     let medium = Medium::copy(&options.image, lab.directory(), options.board)?;
+    if let Some(store) = &options.store {
+        medium.write("config", 0, &std::fs::read(store)?)?;
+    }
     let (name, key) = (outside.namespace.name(), options.key.display());
     println!(
         "From another terminal, as root:\n\n    \

@@ -15,21 +15,30 @@ use crate::workspace::Workspace;
 /// The site the appliance guards.
 const SITE: &str = "image/files/site.toml";
 
+/// The board that every test run boots.
+const REFERENCE: &str = "qemu-arm64";
+
 /// How to run it.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Options {
     /// Which board; only those with an emulator.
-    #[arg(long, default_value = "qemu-arm64")]
+    #[arg(long, default_value = REFERENCE)]
     board: String,
     /// Check it unattended: ends with 0 when a door has opened and closed.
     #[arg(long)]
     check: bool,
-    /// With --check: damage a slot and see the machine come up on the other, instead.
+    /// With --check: which scenario; may be given several times. `--scenario help` lists them.
     #[arg(long, requires = "check")]
-    fall_back: bool,
-    /// With --check: hang the processor and see the watchdog reset the machine, instead.
+    scenario: Vec<String>,
+    /// With --check: every scenario, the long ones as well.
     #[arg(long, requires = "check")]
-    hang: bool,
+    long: bool,
+    /// With --check: write what was measured into this file.
+    #[arg(long, requires = "check", value_name = "FILE")]
+    figures: Option<PathBuf>,
+    /// Without --check: the device is as from the factory, to be commissioned on its console.
+    #[arg(long, conflicts_with = "check")]
+    blank: bool,
 }
 
 /// Builds and runs it.
@@ -46,27 +55,49 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let board = Description::ask(&options.board)?;
     let programs = image::firmware(workspace, &board, cross::OF_IMAGE)?;
     let folder = workspace.target.join("image").join(&options.board).join("site");
-    let (content, key) = commission(&folder)?;
+    let site = commission(&folder)?;
+    let content = Content { data: Some(site.data), ..Content::default() };
     let image = image::make(workspace, &board, &programs, &content)?;
     command::run(&mut cargo_line("build --quiet --locked -p postern-image"))?;
     let what = if options.check { "check" } else { "run" };
-    runner
-        .args([what, "--board", &options.board, "--site", SITE, "--image"])
-        .arg(image)
-        .arg("--key")
-        .arg(key);
-    if options.fall_back {
-        runner.arg("--fall-back");
+    runner.args([what, "--board", &options.board, "--site", SITE, "--image"]).arg(image);
+    runner.arg("--key").arg(site.key);
+    if !options.blank {
+        runner.arg("--store").arg(site.store);
     }
-    if options.hang {
-        runner.arg("--hang");
+    for scenario in &options.scenario {
+        runner.args(["--scenario", scenario]);
+    }
+    if options.long {
+        runner.arg("--long");
+    }
+    if let Some(path) = &options.figures {
+        runner.arg("--figures").arg(path);
     }
     println!("\n{}", bold("Running the appliance"));
     command::run(&mut runner)
 }
 
-/// Makes what an installer would bring: the compiled site, the address, and a key that may log in.
-fn commission(folder: &Path) -> Result<(Content, PathBuf)> {
+/// What every test run checks: the reference board, and the scenarios that are not long.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn check(workspace: &Workspace) -> Result<()> {
+    run(workspace, &Options { board: REFERENCE.to_owned(), check: true, ..Options::default() })
+}
+
+/// What an installer would bring.
+struct Installer {
+    /// Files of the data partition: the address, and who may log in.
+    data: PathBuf,
+    /// The private key for that.
+    key: PathBuf,
+    /// The compiled site.
+    store: PathBuf,
+}
+
+/// Makes it in `folder`.
+fn commission(folder: &Path) -> Result<Installer> {
     let data = folder.join("data");
     let ssh = data.join("service/.ssh");
     fs::create_dir_all(&ssh).with_context(|| format!("cannot make {}", ssh.display()))?;
@@ -81,5 +112,5 @@ fn commission(folder: &Path) -> Result<(Content, PathBuf)> {
     let store = folder.join("site.store");
     let mut compile = cargo_line("run --quiet --locked -p postern -- compile");
     command::run(compile.args([SITE, "-o"]).arg(&store))?;
-    Ok((Content { store: Some(store), data: Some(data), again: false }, key))
+    Ok(Installer { data, key, store })
 }

@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::command::{self, bold, cargo_line, dim, is_root, sudo};
 use crate::workspace::Workspace;
-use crate::{freestanding, fuzz, setup, sim, tidy};
+use crate::{appliance, freestanding, fuzz, setup, sim, tidy};
 
 /// Packages whose tests make network namespaces.
 const NEED_ROOT: [&str; 2] = ["postern-hal-linux", "postern-e2e"];
@@ -34,8 +34,8 @@ struct Step {
     run: fn(&Workspace) -> Result<()>,
 }
 
-const STEPS: [Step; 12] = [
-    Step { name: "setup", what: "Debian packages that are missing", run: |_| setup::install(setup::TEST) },
+const STEPS: [Step; 13] = [
+    Step { name: "setup", what: "Debian packages that are missing", run: setup },
     Step { name: "fmt", what: "formatting", run: |_| cargo("fmt --all --check") },
     Step { name: "tidy", what: "house rules", run: tidy::run },
     Step {
@@ -51,10 +51,15 @@ const STEPS: [Step; 12] = [
     Step { name: "fuzz", what: "fuzzing, a short run of every target", run: fuzz::smoke },
     Step { name: "hal", what: "adapters against the real kernel, as root", run: hal },
     Step { name: "e2e", what: "whole product in network namespaces, as root", run: e2e },
+    Step {
+        name: "appliance",
+        what: "flashable image, booted and attacked in QEMU, as root",
+        run: appliance::check,
+    },
 ];
 
 /// Steps that need root.
-const AS_ROOT: [&str; 2] = ["hal", "e2e"];
+const AS_ROOT: [&str; 3] = ["hal", "e2e", "appliance"];
 
 fn step_names() -> Vec<&'static str> {
     STEPS.iter().map(|step| step.name).collect()
@@ -123,6 +128,11 @@ fn spell(time: Duration) -> String {
 
 fn cargo(words: &str) -> Result<()> {
     command::run(&mut cargo_line(words))
+}
+
+fn setup(_: &Workspace) -> Result<()> {
+    setup::install(setup::TEST)?;
+    setup::install(setup::IMAGE)
 }
 
 fn unit(_: &Workspace) -> Result<()> {

@@ -1,0 +1,174 @@
+//! What scenarios have in common: a machine on a fresh copy of the image, a clock, figures.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use postern_board::{Board, Firmware};
+use postern_e2e::Lab;
+use postern_e2e::probe::Answer;
+use postern_e2e::process::wait_for;
+use postern_image::environment::{ATTEMPTS, Choice, Slot};
+use postern_image::machine::{Machine, Medium};
+use postern_image::outside::{self, CLIENT, Outside};
+use postern_image::person::Person;
+
+use super::Options;
+
+/// Longest wait for anything: emulated, on a busy machine.
+pub(super) const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Whether a boot loader starts the board in QEMU.
+pub(super) fn has_loader(board: &Board) -> bool {
+    matches!(board.emulator.map(|emulator| emulator.firmware), Some(Firmware::Loader(_)))
+}
+
+/// The run.
+pub(super) struct Stage<'o> {
+    pub(super) options: &'o Options,
+    /// The knocks that open the door.
+    pub(super) sequence: Vec<String>,
+    started: Instant,
+    figures: Vec<[String; 3]>,
+}
+
+impl<'o> Stage<'o> {
+    pub(super) fn new(options: &'o Options) -> Result<Self> {
+        let site = fs::read_to_string(&options.site)
+            .with_context(|| format!("cannot read {}", options.site.display()))?;
+        let sequence = outside::sequence(&site)?;
+        Ok(Self { options, sequence, started: Instant::now(), figures: Vec::new() })
+    }
+
+    /// Says what has happened, and when.
+    pub(super) fn told(&self, what: &str) {
+        println!("{:>7.1} s  {what}", self.started.elapsed().as_secs_f64());
+    }
+
+    /// Keeps a figure; `most` is its budget.
+    ///
+    /// # Errors
+    /// When it is over its budget.
+    pub(super) fn figure(&mut self, name: &str, value: f64, unit: &str, most: Option<f64>) -> Result<()> {
+        let spelled = |value: f64| {
+            if value.fract() == 0.0 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") }
+        };
+        self.figures.push([name.to_owned(), spelled(value), most.map(spelled).unwrap_or_default()]);
+        let within = most.is_none_or(|most| value <= most);
+        ensure!(within, "{name}: {} is over the budget", spelled(value));
+        Ok(())
+    }
+
+    /// A device as from the factory, not switched on yet.
+    pub(super) fn device(&self) -> Result<Device> {
+        let lab = Lab::new()?;
+        let outside = Outside::new(&lab)?;
+        let medium = Medium::copy(&self.options.image, lab.directory(), self.options.board)?;
+        Ok(Device { machine: None, medium, outside, lab })
+    }
+
+    /// A device that was commissioned: its config partition holds the site.
+    pub(super) fn commissioned(&self) -> Result<Device> {
+        let device = self.device()?;
+        let store = &self.options.store;
+        let content = fs::read(store).with_context(|| format!("cannot read {}", store.display()))?;
+        device.medium.write("config", 0, &content)?;
+        Ok(device)
+    }
+
+    /// Ends the run: shows the figures, and writes them down when that was asked for.
+    pub(super) fn end(self) -> Result<()> {
+        if self.figures.is_empty() {
+            return Ok(());
+        }
+        let board = self.options.board.name;
+        let mut text = format!("| {board} | measured | budget |\n| --- | --- | --- |\n");
+        for [name, value, most] in &self.figures {
+            writeln!(text, "| {name} | {value} | {most} |")?;
+        }
+        println!("\n{text}");
+        match &self.options.figures {
+            Some(path) => fs::write(path, text).with_context(|| format!("cannot write {}", path.display())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A gateway on its wire. Dropped in this order: the machine is switched off first.
+pub(super) struct Device {
+    machine: Option<Machine>,
+    pub(super) medium: Medium,
+    pub(super) outside: Outside,
+    lab: Lab,
+}
+
+impl Device {
+    /// Switches it on; a machine that runs loses its power first.
+    pub(super) fn switch_on(&mut self) -> Result<()> {
+        self.machine = None;
+        self.machine = Some(Machine::start(&self.medium, &self.lab, &self.outside.namespace)?);
+        Ok(())
+    }
+
+    /// Cuts the power.
+    pub(super) fn cut(&mut self) {
+        self.machine = None;
+    }
+
+    /// The machine, which must be on.
+    pub(super) fn machine(&mut self) -> Result<&mut Machine> {
+        self.machine.as_mut().context("the machine is off")
+    }
+
+    /// Waits until the console shows a line with `text`.
+    pub(super) fn shows(&mut self, text: &str) -> Result<String> {
+        self.machine()?.wait_for(text, PATIENCE)
+    }
+
+    /// Waits until the console has shown `text` so many `times`.
+    pub(super) fn shows_times(&mut self, text: &str, times: usize) -> Result<()> {
+        let machine = self.machine()?;
+        let seen = wait_for(text, PATIENCE, || (machine.times_shown(text) >= times).then_some(()));
+        seen.with_context(|| format!("the console shows:\n{}", machine.last_shown()))
+    }
+
+    /// Waits until `slot` runs and has its attempts back.
+    pub(super) fn is_healthy(&mut self, slot: Slot) -> Result<()> {
+        // Before the start has counted, they are all there, too.
+        self.shows("interfaces up")?;
+        let expected = Choice { slot, left: ATTEMPTS };
+        let medium = &self.medium;
+        wait_for("the slot to be healthy", PATIENCE, || {
+            medium.choice().ok().filter(|choice| *choice == expected).map(drop)
+        })
+    }
+
+    /// Somebody at its serial console.
+    pub(super) fn person(&mut self) -> Result<Person> {
+        Person::at(self.machine()?, PATIENCE)
+    }
+
+    /// Knocks with the stock client until SSH opens, and returns its greeting.
+    pub(super) fn open(&self, sequence: &[String]) -> Result<String> {
+        self.outside.knock(sequence)?;
+        wait_for("SSH to open", PATIENCE, || match self.outside.try_ssh(CLIENT) {
+            Ok(Answer::Open(greeting)) => Some(greeting),
+            _ => None,
+        })
+    }
+
+    /// Waits until the door has closed again.
+    pub(super) fn closes(&self) -> Result<()> {
+        wait_for("the door to close", PATIENCE, || {
+            self.outside.try_ssh(CLIENT).ok().filter(Answer::is_silent).map(drop)
+        })
+    }
+}
+
+/// The seconds at the end of a line that the system said: `... at 4.61 s`.
+pub(super) fn uptime(line: &str) -> Result<f64> {
+    let number = line.trim_end().strip_suffix(" s").and_then(|rest| rest.rsplit(' ').next());
+    let number = number.and_then(|number| number.parse().ok());
+    number.with_context(|| format!("`{line}` does not end with a time"))
+}
