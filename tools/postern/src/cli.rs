@@ -3,26 +3,24 @@
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use serde_json::json;
 
-use crate::check::{Checked, check, check_with};
+use crate::check::{Checked, check_with};
 use crate::compile::{self, Secrets};
 use crate::finding::{Severity, render};
-use crate::knock::{self, Family, Outcome, Plan};
+use crate::knock::command::KnockArgs;
 use crate::owner::{self, OwnerCommand};
 use crate::remote::{self, Connection};
-use crate::{import, sequence, show, whole_file};
+use crate::{import, knock, sequence, show, whole_file};
 
 /// Exit codes; the same for all commands.
 mod code {
     pub(super) const OK: u8 = 0;
     pub(super) const FAILED: u8 = 1;
     pub(super) const INVALID_CONFIG: u8 = 3;
-    pub(super) const UNREACHABLE: u8 = 4;
 }
 
 const AFTER_HELP: &str = "\
@@ -63,8 +61,8 @@ enum Command {
     },
     /// Make a site file of a knockd.conf
     Import(import::Args),
-    /// Send a sequence and find out whether the door opened
-    Knock(KnockArgs),
+    /// Knock, and find out whether the door opened
+    Knock(Box<KnockArgs>),
     /// Print a random sequence that passes the check
     NewSequence {
         /// How many knocks
@@ -112,42 +110,6 @@ struct CompileArgs {
     json: bool,
 }
 
-#[derive(Debug, Args)]
-struct KnockArgs {
-    /// Name or address of the gateway
-    host: String,
-    /// Knocks in order: tcp/PORT, udp/PORT, icmp/OCTETS
-    #[arg(required_unless_present = "site", conflicts_with = "site", value_parser = crate::site::step)]
-    steps: Vec<postern_core::Step>,
-    /// Take the sequence from this site file
-    #[arg(long, requires = "door")]
-    site: Option<PathBuf>,
-    /// Door of the site file
-    #[arg(long, requires = "site")]
-    door: Option<String>,
-    /// Pause between two knocks, in milliseconds
-    #[arg(long, default_value_t = 200, value_name = "MS")]
-    delay: u64,
-    /// Send the sequence again so often while the door stays shut (needs --probe)
-    #[arg(long, default_value_t = 0, requires = "probe", value_parser = clap::value_parser!(u32).range(0..=20))]
-    retry: u32,
-    /// Try this port, and exit with 0 only if it opened
-    #[arg(long, value_name = "tcp/PORT", value_parser = probe_port)]
-    probe: Option<u16>,
-    /// How long one try of the port takes, in milliseconds
-    #[arg(long, default_value_t = 1000, value_name = "MS")]
-    timeout: u64,
-    /// IPv4 only
-    #[arg(short = '4', conflicts_with = "v6")]
-    v4: bool,
-    /// IPv6 only
-    #[arg(short = '6')]
-    v6: bool,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
-}
-
 /// Runs the tool.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -156,7 +118,7 @@ pub fn main() -> ExitCode {
         Command::Compile(args) => run_compile(args),
         Command::Show { store } => run_show(store),
         Command::Import(args) => Ok(import::run(args)),
-        Command::Knock(args) => run_knock(args),
+        Command::Knock(args) => Ok(knock::command::run(args)),
         Command::NewSequence { knocks } => run_new_sequence(usize::from(*knocks)),
         Command::Remote(command) => Ok(remote::run(&cli.connection, command)),
         Command::Owner(command) => Ok(remote::finish(command.name(), command.is_json(), owner::run(command))),
@@ -278,93 +240,6 @@ fn run_show(path: &Path) -> Result<u8> {
     let rules = site.rules().map_err(|error| anyhow::anyhow!("the engine refuses it: {error:?}"))?;
     print(&show::text(&site, &rules))?;
     Ok(code::OK)
-}
-
-fn run_knock(args: &KnockArgs) -> Result<u8> {
-    let Some(steps) = knock_steps(args)? else { return Ok(code::INVALID_CONFIG) };
-    let family = match (args.v4, args.v6) {
-        (true, _) => Family::V4,
-        (_, true) => Family::V6,
-        _ => Family::Any,
-    };
-    let address = match knock::resolve(&args.host, family) {
-        Ok(address) => address,
-        Err(error) => return unreachable(args, &format!("{error:#}")),
-    };
-    let (delay, timeout) = (Duration::from_millis(args.delay), Duration::from_millis(args.timeout.max(1)));
-    let plan = Plan { address, steps, delay, retries: args.retry, probe: args.probe, timeout };
-    let quiet = args.json || !std::io::stderr().is_terminal();
-    let mut say = |text: &str| {
-        if !quiet {
-            let _ = writeln!(std::io::stderr(), "{text}");
-        }
-    };
-    match knock::knock(&plan, &mut say) {
-        Ok(outcome) => report(args, outcome),
-        Err(error) => unreachable(args, &format!("{error:#}")),
-    }
-}
-
-fn unreachable(args: &KnockArgs, message: &str) -> Result<u8> {
-    if args.json {
-        print(&format!(
-            "{:#}\n",
-            json!({ "schema": 1, "host": args.host, "outcome": "unreachable", "message": message })
-        ))?;
-    } else {
-        let _ = writeln!(std::io::stderr(), "postern: {message}");
-    }
-    Ok(code::UNREACHABLE)
-}
-
-fn report(args: &KnockArgs, outcome: Outcome) -> Result<u8> {
-    let (word, code, text) = match outcome {
-        Outcome::Sent => ("sent", code::OK, "sent; add --probe tcp/PORT to find out whether the door opened"),
-        Outcome::Opened => ("opened", code::OK, "the door is open"),
-        Outcome::WasOpen => ("was-open", code::OK, "the port was open before the first knock"),
-        Outcome::Refused => (
-            "refused",
-            code::FAILED,
-            "the port answers with a refusal: the gate lets you through, and nothing listens there",
-        ),
-        Outcome::StillShut => (
-            "still-shut",
-            code::FAILED,
-            "the port is still shut. Check the sequence and its order; try a longer --delay on a bad link; \
-             some networks swallow SYNs or UDP: ask for a sequence of the other kind; after touching a port \
-             next to a knock wait for the sequence's time",
-        ),
-    };
-    if args.json {
-        print(&format!("{:#}\n", json!({ "schema": 1, "host": args.host, "outcome": word })))?;
-    } else {
-        let _ = writeln!(std::io::stderr(), "{}: {text}", args.host);
-    }
-    Ok(code)
-}
-
-/// What `--probe` names.
-fn probe_port(text: &str) -> Result<u16, String> {
-    match crate::site::step(text) {
-        Ok(postern_core::Step { protocol: postern_core::knock::Protocol::Tcp, value }) => Ok(value),
-        _ => Err("only a TCP port tells whether it is open: write `tcp/22`".to_owned()),
-    }
-}
-
-/// The knocks of the command line or of the site file; `None` when the site file is no good, which
-/// has been said then.
-fn knock_steps(args: &KnockArgs) -> Result<Option<Vec<postern_core::Step>>> {
-    let (Some(path), Some(name)) = (&args.site, &args.door) else { return Ok(Some(args.steps.clone())) };
-    let text = read_text(path)?;
-    let checked = check(&text);
-    let Some(site) = &checked.site else {
-        let _ = write!(std::io::stderr(), "{}", findings_text(path, &text, &checked));
-        return Ok(None);
-    };
-    let door = site.doors.iter().find(|door| door.name.value == *name);
-    let door = door.with_context(|| format!("{} has no door {name:?}", path.display()))?;
-    let sequence = door.sequence.as_ref().with_context(|| format!("door {name:?} has no sequence"))?;
-    Ok(Some(sequence.knocks()))
 }
 
 fn run_new_sequence(knocks: usize) -> Result<u8> {

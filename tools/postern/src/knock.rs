@@ -1,46 +1,79 @@
-//! The knock client: sends a sequence and, when asked, finds out whether the door opened.
+//! The knock client: sends what opens a door and, when asked, finds out whether it opened.
+//!
+//! | module | is |
+//! | --- | --- |
+//! | [`target`] | names and addresses of gateways |
+//! | [`way`] | what is sent: fixed knocks, a datagram, rotating knocks |
+//! | [`port`] | whether the door's port lets us in |
+//! | [`relay`] | standard input and output over the connection, for `ProxyCommand` of ssh |
+//! | [`command`] | `postern knock` |
 
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
+use std::net::{SocketAddr, TcpStream};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use postern_core::knock::{Protocol, Step};
-
+pub mod arguments;
+mod checkup;
+pub mod command;
 mod echo;
+pub mod port;
+pub mod relay;
 mod syn;
+pub mod target;
+pub mod way;
 
-/// Which address family to use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// What the name resolves to first.
-    Any,
-    /// IPv4 only.
-    V4,
-    /// IPv6 only.
-    V6,
-}
+use crate::remote::failure::{Failure, Outcome};
+use port::{Patience, Port};
+pub use target::{Family, resolve};
+use way::Way;
 
-/// What to send and what to find out.
+/// Longest pause before it is tried again.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// What to find out, and how patiently.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The gateway.
-    pub address: IpAddr,
-    /// The knocks, in order.
-    pub steps: Vec<Step>,
-    /// Pause between two knocks.
-    pub delay: Duration,
-    /// How often the sequence is sent again when the door did not open.
+    /// Addresses of the gateway, in the order in which they are tried.
+    pub addresses: Vec<SocketAddr>,
+    /// The port that tells whether the door opened.
+    pub probe: Option<Probe>,
+    /// How often it is tried again when the door did not open.
     pub retries: u32,
-    /// TCP port to try.
-    pub probe: Option<u16>,
     /// How long one try of the port takes.
     pub timeout: Duration,
 }
 
+/// The port that tells whether the door opened.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// TCP port.
+    pub port: u16,
+    /// Where it is, when it is not the gateway's own.
+    pub elsewhere: Vec<SocketAddr>,
+    /// Whether to look before the first knock, and not to knock at an open door.
+    pub looks_first: bool,
+    /// Whether every attempt counts, because the first connection uses the grant up.
+    pub one_shot: bool,
+}
+
+impl Probe {
+    /// The door's port at the gateway.
+    pub const fn of(port: u16) -> Self {
+        Self { port, elsewhere: Vec::new(), looks_first: true, one_shot: false }
+    }
+
+    /// The port that belongs to an address of the gateway: of the same family, when there is one.
+    fn beside(&self, address: SocketAddr) -> SocketAddr {
+        let alike = self.elsewhere.iter().find(|other| other.is_ipv4() == address.is_ipv4());
+        let mut found = alike.or(self.elsewhere.first()).copied().unwrap_or(address);
+        found.set_port(self.port);
+        found
+    }
+}
+
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Became {
     /// The knocks were sent; nobody asked for more.
     Sent,
     /// The port was shut and is open now.
@@ -53,148 +86,114 @@ pub enum Outcome {
     Refused,
 }
 
-/// The first address of `host` in the wanted family.
-///
-/// # Errors
-/// When the name does not resolve, or not in that family.
-pub fn resolve(host: &str, family: Family) -> Result<IpAddr> {
-    let found = (host, 0).to_socket_addrs().with_context(|| format!("cannot resolve {host}"))?;
-    let fits = |address: &SocketAddr| match family {
-        Family::Any => true,
-        Family::V4 => address.is_ipv4(),
-        Family::V6 => address.is_ipv6(),
-    };
-    let address = found.map(|address| (fits(&address), address)).find(|(fits, _)| *fits);
-    match address {
-        Some((_, address)) => Ok(address.ip()),
-        None => bail!("{host} has no address of the wanted family"),
+/// How it ended.
+#[derive(Debug)]
+pub struct Done {
+    /// What became of it.
+    pub became: Became,
+    /// How often was knocked.
+    pub attempts: u32,
+    /// The address that was knocked at last, when one was.
+    pub address: Option<SocketAddr>,
+    /// The connection, when the port is open.
+    pub stream: Option<TcpStream>,
+}
+
+impl Done {
+    const fn new(became: Became, attempts: u32, address: SocketAddr) -> Self {
+        Self { became, attempts, address: Some(address), stream: None }
     }
 }
 
 /// Carries out a plan. `say` is told what happens.
 ///
 /// # Errors
-/// When a knock cannot be sent at all: no route, no privilege for echo requests.
-pub fn knock(plan: &Plan, say: &mut dyn FnMut(&str)) -> Result<Outcome> {
-    if let Some(port) = plan.probe {
-        if try_port(plan, port) == Port::Open {
-            return Ok(Outcome::WasOpen);
+/// [`Failure::Unreachable`] when nothing can be sent at all: no route, no privilege for echo requests.
+/// What [`Way::send`] says of keys and counters.
+pub fn knock(plan: &Plan, way: &mut dyn Way, say: &mut dyn FnMut(&str)) -> Outcome<Done> {
+    let Some(&first) = plan.addresses.first() else {
+        return Err(Failure::Unreachable("the gateway has no address".to_owned()));
+    };
+    let Some(probe) = &plan.probe else {
+        let address = send_to_all(&plan.addresses, way, say)?;
+        return Ok(Done::new(Became::Sent, 1, address));
+    };
+    if probe.looks_first {
+        if let Port::Open(stream) = port::try_once(probe.beside(first), plan.timeout) {
+            let done = Done::new(Became::WasOpen, 0, first);
+            return Ok(Done { stream: Some(stream), ..done });
         }
     }
+    let patience = Patience { one_try: plan.timeout, one_shot: probe.one_shot };
+    let mut address = first;
     for attempt in 0..=plan.retries {
         if attempt > 0 {
             say(&format!("not open yet, knocking again ({attempt} of {})", plan.retries));
-            sleep(plan.delay * 2 * attempt);
+            sleep(way.pause(attempt).min(PAUSE_MAX));
         }
-        send(plan, say)?;
-        let Some(port) = plan.probe else { return Ok(Outcome::Sent) };
-        match wait_for(plan, port) {
-            Port::Open => return Ok(Outcome::Opened),
-            Port::Refused => return Ok(Outcome::Refused),
+        address = send_to_one(&plan.addresses, attempt, way, say)?;
+        let done = |became| Done::new(became, attempt + 1, address);
+        match port::wait_for(probe.beside(address), patience) {
+            Port::Open(stream) => {
+                way.worked()?;
+                return Ok(Done { stream: Some(stream), ..done(Became::Opened) });
+            }
+            Port::Refused => {
+                way.worked()?;
+                return Ok(done(Became::Refused));
+            }
             Port::Silent => {}
         }
     }
-    Ok(Outcome::StillShut)
+    Ok(Done::new(Became::StillShut, plan.retries.saturating_add(1), address))
 }
 
-fn send(plan: &Plan, say: &mut dyn FnMut(&str)) -> Result<()> {
-    for (index, step) in plan.steps.iter().enumerate() {
-        if index > 0 {
-            sleep(plan.delay);
+/// Knocks at one address, another one with each attempt. Where nothing can be sent to one, the next
+/// is taken.
+fn send_to_one(
+    addresses: &[SocketAddr],
+    attempt: u32,
+    way: &mut dyn Way,
+    say: &mut dyn FnMut(&str),
+) -> Outcome<SocketAddr> {
+    let turn = usize::try_from(attempt).unwrap_or(0) % addresses.len().max(1);
+    let in_turn = addresses.iter().cycle().skip(turn).take(addresses.len());
+    let mut failure = None;
+    for &address in in_turn {
+        match way.send(address, attempt > 0, say) {
+            Ok(()) => return Ok(address),
+            Err(Failure::Unreachable(why)) => {
+                say(&why);
+                failure = Some(Failure::Unreachable(why));
+            }
+            Err(other) => return Err(other),
         }
-        say(&format!("knock {} of {}: {step}", index + 1, plan.steps.len()));
-        send_one(plan.address, *step).with_context(|| format!("cannot send {step} to {}", plan.address))?;
     }
-    Ok(())
+    Err(failure.unwrap_or_else(|| Failure::Unreachable("the gateway has no address".to_owned())))
 }
 
-fn send_one(address: IpAddr, step: Step) -> Result<()> {
-    let target = SocketAddr::new(address, step.value);
-    match step.protocol {
-        Protocol::Tcp => syn::send(target)?,
-        Protocol::Udp => {
-            let any: IpAddr = if address.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
-            UdpSocket::bind((any, 0))?.send_to(&[0], target)?;
+/// Knocks at every address: whoever connects next may take either.
+fn send_to_all(
+    addresses: &[SocketAddr],
+    way: &mut dyn Way,
+    say: &mut dyn FnMut(&str),
+) -> Outcome<SocketAddr> {
+    let mut reached = None;
+    let mut failure = None;
+    for &address in addresses {
+        match send_to_one(&[address], 0, way, say) {
+            Ok(address) => reached = reached.or(Some(address)),
+            Err(other @ Failure::Unreachable(_)) => failure = Some(other),
+            Err(other) => return Err(other),
         }
-        Protocol::Icmp => echo::send(address, step.value)?,
     }
-    Ok(())
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Port {
-    Open,
-    Refused,
-    Silent,
-}
-
-fn try_port(plan: &Plan, port: u16) -> Port {
-    match TcpStream::connect_timeout(&SocketAddr::new(plan.address, port), plan.timeout) {
-        Ok(_) => Port::Open,
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Port::Refused,
-        Err(_) => Port::Silent,
-    }
-}
-
-/// The door needs a moment, and the probe's own packet may be lost: several short tries.
-fn wait_for(plan: &Plan, port: u16) -> Port {
-    let deadline = Instant::now() + plan.timeout * 2;
-    loop {
-        let found = try_port(plan, port);
-        if found != Port::Silent || Instant::now() >= deadline {
-            return found;
+    match (reached, failure) {
+        (Some(address), _) => Ok(address),
+        (None, failure) => {
+            Err(failure.unwrap_or_else(|| Failure::Unreachable("the gateway has no address".to_owned())))
         }
-        sleep(Duration::from_millis(50));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::net::TcpListener;
-
-    fn plan(port: u16, steps: &[Step]) -> Plan {
-        Plan {
-            address: [127, 0, 0, 1].into(),
-            steps: steps.to_vec(),
-            delay: Duration::from_millis(1),
-            retries: 0,
-            probe: Some(port),
-            timeout: Duration::from_millis(500),
-        }
-    }
-
-    #[test]
-    fn an_open_port_needs_no_knock() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let mut said = Vec::new();
-        let outcome = knock(&plan(port, &[Step::udp(9)]), &mut |text| said.push(text.to_owned())).unwrap();
-        assert_eq!((outcome, said.len()), (Outcome::WasOpen, 0));
-    }
-
-    #[test]
-    fn udp_knocks_arrive_and_a_refusal_is_told_apart() {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let knock_port = socket.local_addr().unwrap().port();
-        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let outcome = knock(&plan(closed, &[Step::udp(knock_port)]), &mut |_| {}).unwrap();
-        assert_eq!(outcome, Outcome::Refused);
-        assert_eq!(socket.recv(&mut [0; 4]).unwrap(), 1);
-    }
-
-    #[test]
-    fn a_tcp_knock_is_one_connection_attempt() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        send_one([127, 0, 0, 1].into(), Step::tcp(listener.local_addr().unwrap().port())).unwrap();
-        assert!(listener.accept().is_ok());
-    }
-
-    #[test]
-    fn families_are_kept_apart() {
-        assert!(resolve("127.0.0.1", Family::V4).unwrap().is_ipv4());
-        assert!(resolve("127.0.0.1", Family::V6).is_err());
-        assert!(resolve("::1", Family::V6).unwrap().is_ipv6());
-    }
-}
+mod tests;

@@ -13,6 +13,7 @@ pub mod knock;
 pub mod memory;
 pub mod owner;
 pub mod probability;
+pub mod profile;
 pub mod remote;
 pub mod sequence;
 pub mod show;

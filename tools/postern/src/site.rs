@@ -15,6 +15,7 @@ mod render;
 mod words;
 
 pub use read::read;
+pub(crate) use read::{Reader, start};
 pub use render::{Rendered, SecretFile, render};
 pub(crate) use words::did_you_mean;
 pub(crate) use words::millis;

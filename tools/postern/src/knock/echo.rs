@@ -1,6 +1,6 @@
 //! An ICMP knock: an echo request with a payload of a certain length.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
@@ -16,13 +16,23 @@ const HEADER_BYTES: usize = 8;
 ///
 /// # Errors
 /// When neither an unprivileged echo socket nor a raw one can be had.
-pub(super) fn send(address: IpAddr, octets: u16) -> Result<()> {
+pub(super) fn send(mut address: SocketAddr, octets: u16) -> Result<()> {
     let socket = open(address.is_ipv4()).with_context(
         || "no socket for echo requests: run as root, or allow your group in net.ipv4.ping_group_range",
     )?;
-    let target = SockaddrStorage::from(SocketAddr::new(address, 0));
+    // The port of an echo socket is not one of the other side.
+    address.set_port(0);
+    let target = SockaddrStorage::from(address);
     sendto(socket.as_raw_fd(), &request(address.is_ipv4(), octets), &target, MsgFlags::empty())?;
     Ok(())
+}
+
+/// Whether echo requests can be sent at all.
+///
+/// # Errors
+/// As [`send`].
+pub(super) fn possible() -> Result<()> {
+    open(true).map(drop).context("no socket for echo requests")
 }
 
 /// An echo socket (icmp(7), `ping_group_range`), else a raw one (`CAP_NET_RAW`).

@@ -13,6 +13,8 @@ pub enum Failure {
     Usage(String),
     /// A site file is wrong; the findings were printed.
     InvalidSite(String),
+    /// The client's profile file, or a key it names, cannot be used.
+    InvalidProfile(String),
     /// Nobody answers.
     Unreachable(String),
     /// The password is missing or wrong, or the gateway could not prove that it is the right one.
@@ -38,7 +40,7 @@ impl Failure {
             Failure::Refused(refusal) => refusal.exit_status(),
             Failure::Failed(_) => 1,
             Failure::Usage(_) => 2,
-            Failure::InvalidSite(_) => 3,
+            Failure::InvalidSite(_) | Failure::InvalidProfile(_) => 3,
             Failure::Unreachable(_) => 4,
             Failure::NotAuthenticated(_) => 5,
             Failure::Mismatch(_) => 8,
@@ -52,6 +54,7 @@ impl Failure {
             Failure::Failed(_) => "failed",
             Failure::Usage(_) => "usage",
             Failure::InvalidSite(_) => "invalid-site",
+            Failure::InvalidProfile(_) => "invalid-profile",
             Failure::Unreachable(_) => "unreachable",
             Failure::NotAuthenticated(_) => "not-authenticated",
             Failure::Mismatch(_) => "mismatch",
@@ -98,6 +101,7 @@ impl fmt::Display for Failure {
             Failure::Failed(what)
             | Failure::Usage(what)
             | Failure::InvalidSite(what)
+            | Failure::InvalidProfile(what)
             | Failure::Unreachable(what)
             | Failure::NotAuthenticated(what)
             | Failure::Mismatch(what) => f.write_str(what),

@@ -19,22 +19,7 @@ const SCHEMA: i64 = 1;
 
 /// Reads `text`. The file is `None` when it is not worth checking further; the findings say why.
 pub fn read(text: &str) -> (Option<SiteFile>, Vec<Finding>) {
-    let mut reader = Reader { text, findings: Vec::new() };
-    let file = match ImDocument::parse(text) {
-        Ok(document) => reader.site(document.as_table()),
-        Err(error) => {
-            let offset = error.span().map_or(0, |span| span.start);
-            reader.error(
-                offset,
-                "syntax",
-                error.message().replace('\n', "; "),
-                "see https://toml.io for the syntax",
-            );
-            None
-        }
-    };
-    let refused = reader.findings.iter().any(|finding| finding.severity == Severity::Error);
-    (file.filter(|_| !refused), reader.findings)
+    Reader::parse(text, Reader::site)
 }
 
 /// `[gateway]`.
@@ -45,13 +30,36 @@ struct GatewayTable {
     guards: StoredGuardWidths,
 }
 
-struct Reader<'t> {
+/// Collects what is wrong with a TOML file; client profiles are read with it too.
+pub(crate) struct Reader<'t> {
     text: &'t str,
     findings: Vec<Finding>,
 }
 
+impl<'t> Reader<'t> {
+    /// Parses `text` and lets `read` take it apart. What was read is `None` when anything is wrong;
+    /// the findings say what.
+    pub(crate) fn parse<T>(
+        text: &'t str,
+        read: impl FnOnce(&mut Self, &dyn TableLike) -> Option<T>,
+    ) -> (Option<T>, Vec<Finding>) {
+        let mut reader = Reader { text, findings: Vec::new() };
+        let file = match ImDocument::parse(text) {
+            Ok(document) => read(&mut reader, document.as_table()),
+            Err(error) => {
+                let offset = error.span().map_or(0, |span| span.start);
+                let message = error.message().replace('\n', "; ");
+                reader.error(offset, "syntax", message, "see https://toml.io for the syntax");
+                None
+            }
+        };
+        let refused = reader.findings.iter().any(|finding| finding.severity == Severity::Error);
+        (file.filter(|_| !refused), reader.findings)
+    }
+}
+
 impl Reader<'_> {
-    fn error(
+    pub(crate) fn error(
         &mut self,
         offset: usize,
         code: &'static str,
@@ -91,7 +99,7 @@ impl Reader<'_> {
     }
 
     /// Reads each table of `[[key]]`; those that are wrong are reported and left out.
-    fn tables<T>(
+    pub(crate) fn tables<T>(
         &mut self,
         root: &dyn TableLike,
         key: &str,
@@ -112,7 +120,7 @@ impl Reader<'_> {
         all
     }
 
-    fn schema(&mut self, root: &dyn TableLike) {
+    pub(crate) fn schema(&mut self, root: &dyn TableLike) {
         match root.get("schema").map(|item| (item.as_integer(), start(item))) {
             Some((Some(SCHEMA), _)) => {}
             Some((_, at)) => self.error(at, "schema", "this version reads schema 1", "write `schema = 1`"),
@@ -212,6 +220,6 @@ impl Reader<'_> {
     }
 }
 
-fn start(item: &Item) -> usize {
+pub(crate) fn start(item: &Item) -> usize {
     item.span().map_or(0, |span| span.start)
 }

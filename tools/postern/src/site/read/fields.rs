@@ -10,7 +10,7 @@ use crate::site::notation;
 use crate::site::words::{self, did_you_mean};
 
 impl Reader<'_> {
-    pub(super) fn check_name(&mut self, name: &At<String>) -> bool {
+    pub(crate) fn check_name(&mut self, name: &At<String>) -> bool {
         let fits = is_name(&name.value);
         if !fits {
             let what = format!("a name has 1 to {NAME_BYTES_MAX} of the characters A-Z a-z 0-9 - _ .");
@@ -19,7 +19,7 @@ impl Reader<'_> {
         fits
     }
 
-    pub(super) fn interface_names(&mut self, table: &dyn TableLike, key: &str) -> Option<Vec<At<String>>> {
+    pub(crate) fn interface_names(&mut self, table: &dyn TableLike, key: &str) -> Option<Vec<At<String>>> {
         let names = self.texts(table, key)?;
         for name in &names {
             let odd = |byte: u8| !byte.is_ascii_graphic() || byte == b'/' || byte == b':';
@@ -37,7 +37,7 @@ impl Reader<'_> {
         Some(names)
     }
 
-    pub(super) fn millis(
+    pub(crate) fn millis(
         &mut self,
         table: &dyn TableLike,
         key: &str,
@@ -56,7 +56,7 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn parsed<T>(
+    pub(crate) fn parsed<T>(
         &mut self,
         table: &dyn TableLike,
         key: &str,
@@ -67,7 +67,7 @@ impl Reader<'_> {
     }
 
     /// Parses each text; those that are wrong are reported and left out.
-    pub(super) fn each<T>(
+    pub(crate) fn each<T>(
         &mut self,
         texts: Vec<At<String>>,
         parse: impl Fn(&str) -> Result<T, String>,
@@ -84,7 +84,7 @@ impl Reader<'_> {
         parsed
     }
 
-    pub(super) fn table<'d>(&mut self, root: &'d dyn TableLike, key: &str) -> Option<&'d dyn TableLike> {
+    pub(crate) fn table<'d>(&mut self, root: &'d dyn TableLike, key: &str) -> Option<&'d dyn TableLike> {
         let item = root.get(key)?;
         let table = item.as_table_like();
         if table.is_none() {
@@ -98,13 +98,13 @@ impl Reader<'_> {
         table
     }
 
-    pub(super) fn texts(&mut self, table: &dyn TableLike, key: &str) -> Option<Vec<At<String>>> {
+    pub(crate) fn texts(&mut self, table: &dyn TableLike, key: &str) -> Option<Vec<At<String>>> {
         let item = table.get(key)?;
         self.texts_of(key, item.as_array(), start(item))
     }
 
     /// The strings of a list that stands at `offset`.
-    pub(super) fn texts_of(
+    pub(crate) fn texts_of(
         &mut self,
         key: &str,
         list: Option<&toml_edit::Array>,
@@ -135,7 +135,7 @@ impl Reader<'_> {
         Some(texts)
     }
 
-    pub(super) fn required_text(
+    pub(crate) fn required_text(
         &mut self,
         table: &dyn TableLike,
         key: &str,
@@ -153,7 +153,7 @@ impl Reader<'_> {
         self.optional_text(table, key)
     }
 
-    pub(super) fn optional_text(&mut self, table: &dyn TableLike, key: &str) -> Option<At<String>> {
+    pub(crate) fn optional_text(&mut self, table: &dyn TableLike, key: &str) -> Option<At<String>> {
         let item = table.get(key)?;
         match item.as_str() {
             Some(text) => Some(At::new(text.to_owned(), start(item))),
@@ -169,7 +169,7 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn known_keys(&mut self, table: &dyn TableLike, place: &str, known: &[&str]) {
+    pub(crate) fn known_keys(&mut self, table: &dyn TableLike, place: &str, known: &[&str]) {
         let unknown: Vec<(String, usize)> = table
             .iter()
             .filter(|(key, _)| !known.contains(key))
@@ -188,7 +188,7 @@ impl Reader<'_> {
     }
 
     /// An integer of a range; `expected` is the code, the message and an example.
-    pub(super) fn number<T>(
+    pub(crate) fn number<T>(
         &mut self,
         table: &dyn TableLike,
         key: &str,
@@ -209,7 +209,7 @@ impl Reader<'_> {
     }
 
     /// An integer of 64 bits: TOML's are signed, so the upper half is written in quotes.
-    pub(super) fn wide_number(&mut self, table: &dyn TableLike, key: &str, default: u64) -> u64 {
+    pub(crate) fn wide_number(&mut self, table: &dyn TableLike, key: &str, default: u64) -> u64 {
         let Some(item) = table.get(key) else { return default };
         let value = match item.as_str() {
             Some(text) => notation::digits(text),
@@ -222,7 +222,7 @@ impl Reader<'_> {
         })
     }
 
-    pub(super) fn switch(&mut self, table: &dyn TableLike, key: &str) -> At<bool> {
+    pub(crate) fn switch(&mut self, table: &dyn TableLike, key: &str) -> At<bool> {
         let Some(item) = table.get(key) else { return At::new(false, 0) };
         match item.as_bool() {
             Some(value) => At::new(value, start(item)),
