@@ -85,21 +85,8 @@ pub(super) fn event_fields(event: &Event, identity: &Identity, take: &mut Take<'
             plain("src", source)?;
             plain("reason", &reason.reason())
         }
-        Event::Deny { door, source, reason } => {
-            plain("door", door)?;
-            plain("src", source)?;
-            plain("reason", &reason.reason())
-        }
-        Event::SpaRefused { key, source, reason, .. } => {
-            if !key.is_empty() {
-                plain("key", key)?;
-            }
-            plain("src", source)?;
-            plain("reason", reason)
-        }
-        Event::DenySuppressed { records, .. } => {
-            plain("reason", &"rate-limited")?;
-            plain("records", records)
+        Event::Deny { .. } | Event::SpaRefused { .. } | Event::DenySuppressed { .. } => {
+            denial_fields(event, take)
         }
         Event::FirewallFailed { grant, door, source, task, revoked, held_for, error } => {
             plain("grant", &Number(*grant))?;
@@ -132,6 +119,30 @@ pub(super) fn event_fields(event: &Event, identity: &Identity, take: &mut Take<'
         }
         Event::CaptureDropped { frames } => plain("frames", frames),
         Event::Lost { records } => plain("records", records),
+    }
+}
+
+/// The fields of a refusal.
+fn denial_fields(event: &Event, take: &mut Take<'_>) -> fmt::Result {
+    let mut plain = |name, value: &dyn fmt::Display| take(Field { name, value, unit: "" });
+    match event {
+        Event::Deny { door, source, reason } => {
+            plain("door", door)?;
+            plain("src", source)?;
+            plain("reason", &reason.reason())
+        }
+        Event::SpaRefused { key, source, reason, .. } => {
+            if !key.is_empty() {
+                plain("key", key)?;
+            }
+            plain("src", source)?;
+            plain("reason", reason)
+        }
+        Event::DenySuppressed { records, .. } => {
+            plain("reason", &"rate-limited")?;
+            plain("records", records)
+        }
+        _ => Ok(()),
     }
 }
 

@@ -19,6 +19,7 @@ pub mod control;
 pub mod frame;
 pub mod gate;
 pub mod host;
+pub mod keyring;
 pub mod knock;
 pub mod lab;
 pub mod listener;

@@ -56,12 +56,13 @@ pub struct Site {
     backend: Backend,
     interfaces: Vec<String>,
     doors: Vec<DoorText>,
+    keys: Vec<String>,
 }
 
 impl Site {
     /// A gateway that watches `eth0` and has no door yet.
     pub fn new(backend: Backend) -> Self {
-        Self { backend, interfaces: vec!["eth0".to_owned()], doors: Vec::new() }
+        Self { backend, interfaces: vec!["eth0".to_owned()], doors: Vec::new(), keys: Vec::new() }
     }
 
     /// Its firewall.
@@ -83,6 +84,13 @@ impl Site {
         self
     }
 
+    /// One more key: the lines of its table.
+    #[must_use]
+    pub fn key(mut self, lines: &str) -> Self {
+        self.keys.push(lines.to_owned());
+        self
+    }
+
     /// The file's text.
     pub fn to_toml(&self) -> String {
         let mut text = format!(
@@ -91,12 +99,16 @@ impl Site {
         );
         for door in &self.doors {
             let DoorText { name, ports, open_for, sequence, more } = door;
-            let sequence = list(sequence);
-            let _ = write!(
-                text,
-                "\n[[door]]\nname = \"{name}\"\nports = {ports:?}\nopen_for = \"{open_for}\"\n\
-                 sequence = {sequence}\n{more}"
-            );
+            let _ =
+                write!(text, "\n[[door]]\nname = \"{name}\"\nports = {ports:?}\nopen_for = \"{open_for}\"\n");
+            // A door that only keys open has none.
+            if !sequence.is_empty() {
+                let _ = writeln!(text, "sequence = {}", list(sequence));
+            }
+            text.push_str(more);
+        }
+        for key in &self.keys {
+            let _ = write!(text, "\n[[key]]\n{key}");
         }
         text
     }
