@@ -141,9 +141,7 @@ fn junk_beside_it_does_no_harm(backend: Backend) {
     for counter in 0..10_u64 {
         knock(&scene, &sealed(MARIA, device, &open("ssh", 1_000 + counter * 10_000)));
         scene.expect_client_in(scene.ssh()).unwrap();
-        let close =
-            Request { purpose: postern_core::rule::Purpose::Close, ..open("ssh", 1_001 + counter * 10_000) };
-        knock(&scene, &sealed(MARIA, device, &close));
+        close(&mut scene, device, 1_001 + counter * 10_000);
         scene.expect_client_out(scene.ssh()).unwrap();
     }
     flood.stop().unwrap();
