@@ -87,7 +87,7 @@ pub fn send(namespace: &Namespace, gateway: IpAddr, octets: &[u8]) -> Result<()>
 }
 
 /// RFC 4648, with padding.
-fn base64(octets: &[u8]) -> String {
+pub fn base64(octets: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for chunk in octets.chunks(3) {

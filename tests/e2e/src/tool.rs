@@ -10,13 +10,14 @@ const DIRECTORIES: [&str; 6] =
     ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// Program and the Debian package that brings it.
-const PACKAGES: [(&str, &str); 17] = [
+const PACKAGES: [(&str, &str); 18] = [
     ("ip", "iproute2"),
     ("iptables", "iptables"),
     ("ip6tables", "iptables"),
     ("ipset", "ipset"),
     ("nft", "nftables"),
     ("tcpdump", "tcpdump"),
+    ("fwknop", "fwknop-client"),
     ("knock", "knockd"),
     ("knockd", "knockd"),
     ("nmap", "nmap"),

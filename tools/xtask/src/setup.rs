@@ -39,6 +39,7 @@ pub(crate) const TEST: &[&str] = &[
     "knockd",
     "openssh-client",
     "openssh-server",
+    "fwknop-client",
     "hping3",
     "iputils-ping",
     "socat",
