@@ -11,10 +11,11 @@ use serde_json::json;
 use crate::check::{Checked, check_with};
 use crate::compile::{self, Secrets};
 use crate::finding::{Severity, render};
+use crate::key::KeyCommand;
 use crate::knock::command::KnockArgs;
 use crate::owner::{self, OwnerCommand};
 use crate::remote::{self, Connection};
-use crate::{import, knock, sequence, show, whole_file};
+use crate::{import, key, knock, sequence, show, whole_file};
 
 /// Exit codes; the same for all commands.
 mod code {
@@ -32,6 +33,9 @@ Examples:
   postern compile site.toml -o /dev/mmcblk0p5
   postern import /etc/knockd.conf -o site.toml
   postern knock gateway.example tcp/7351 udp/24011 icmp/83 tcp/1490 --probe tcp/22
+  postern knock pump-17 --probe
+  ssh -o 'ProxyCommand=postern knock pump-17 --proxy %h %p' root@gateway.example
+  postern key new maria --site site.toml --door ssh
   postern knock gateway.example --site site.toml --door ssh --probe tcp/22
   postern --to unix:/run/postern/control status
   postern --to serial:/dev/ttyUSB0@9600 --account maria config get -o site.toml
@@ -74,6 +78,9 @@ enum Command {
     /// The owner's key, which stays offline
     #[command(subcommand)]
     Owner(OwnerCommand),
+    /// Keys: make, replace, disable, and bring them to their holders
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -122,6 +129,9 @@ pub fn main() -> ExitCode {
         Command::NewSequence { knocks } => run_new_sequence(usize::from(*knocks)),
         Command::Remote(command) => Ok(remote::run(&cli.connection, command)),
         Command::Owner(command) => Ok(remote::finish(command.name(), command.is_json(), owner::run(command))),
+        Command::Key(command) => {
+            Ok(remote::finish(command.name(), command.is_json(), key::run(&cli.connection, command)))
+        }
         Command::Completions { shell } => run_completions(*shell),
         Command::Man { directory } => run_man(directory),
     };

@@ -9,6 +9,7 @@ pub mod compile;
 pub mod finding;
 pub mod guards;
 pub mod import;
+pub mod key;
 pub mod knock;
 pub mod memory;
 pub mod owner;

@@ -152,25 +152,24 @@ impl KeyPlace {
     /// # Errors
     /// [`Failure::InvalidProfile`] when it is not there, is no key, or others may read it.
     pub fn load(&self) -> Outcome<SpaKey> {
-        key_of(&self.file)
+        secret_of(&self.file).map(|octets| SpaKey::new(*octets))
     }
 }
 
-/// The key in a file of base64 that nobody else may read.
+/// The secret in a file of base64 that nobody else may read.
 ///
 /// # Errors
 /// [`Failure::InvalidProfile`].
-pub fn key_of(file: &Path) -> Outcome<SpaKey> {
+pub fn secret_of(file: &Path) -> Outcome<Zeroizing<[u8; KEY_BYTES]>> {
     let text = private::read(file, "key").map_err(Failure::InvalidProfile)?;
     let octets = base64::decode(text.trim()).map(Zeroizing::new);
     let octets = octets.as_ref().and_then(|octets| <&[u8; KEY_BYTES]>::try_from(octets.as_slice()).ok());
-    let octets = octets.ok_or_else(|| {
+    octets.map(|octets| Zeroizing::new(*octets)).ok_or_else(|| {
         let shown = file.display();
         Failure::InvalidProfile(format!(
             "{shown} holds no key: {KEY_BYTES} octets in base64 are expected, as `postern key import` writes them"
         ))
-    })?;
-    Ok(SpaKey::new(*octets))
+    })
 }
 
 /// The profile file: the one that is named, else that of the user.

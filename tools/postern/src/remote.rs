@@ -43,7 +43,7 @@ pub use account::{AccountCommand, EnrolArgs, RecoverArgs};
 use answer::Answer;
 use client::{Client, reply_of};
 pub use config::{ConfigCommand, RestoreArgs};
-pub(crate) use config::{site_of, text_of};
+pub(crate) use config::{How, change_to, site_of, text_of};
 use failure::{Failure, Outcome};
 use link::Link;
 use target::Target;
@@ -275,15 +275,21 @@ fn execute(connection: &Connection, command: &Command) -> Outcome<Answer> {
             return outcome;
         }
     }
-    let target = connection.to.as_ref().ok_or_else(|| {
-        Failure::Usage("say which gateway: --to unix:PATH, serial:DEV, ssh:HOST or file:IMG".to_owned())
-    })?;
+    let target = target_of(connection)?;
     if matches!(target, Target::File(_)) && command.tries() {
-        let what = "a trial needs a gateway that runs: in an image, leave --confirm out";
-        return Err(Failure::Usage(what.to_owned()));
+        return Err(Failure::Usage(NO_TRIAL.to_owned()));
     }
     let link = link::open(target)?;
     execute_over(link, connection, command)
+}
+
+/// Why an image is not changed for a while.
+const NO_TRIAL: &str = "a trial needs a gateway that runs: in an image, leave --confirm out";
+
+fn target_of(connection: &Connection) -> Outcome<&Target> {
+    connection.to.as_ref().ok_or_else(|| {
+        Failure::Usage("say which gateway: --to unix:PATH, serial:DEV, ssh:HOST or file:IMG".to_owned())
+    })
 }
 
 /// Carries a command out over a link that is open.
@@ -291,10 +297,33 @@ fn execute(connection: &Connection, command: &Command) -> Outcome<Answer> {
 /// # Errors
 /// [`Failure`].
 pub fn execute_over(link: Box<dyn Link>, connection: &Connection, command: &Command) -> Outcome<Answer> {
+    let enrols = matches!(command, Command::Enrol(_) | Command::Recover(_));
+    session(link, connection, enrols, |client| carry_out(client, command))
+}
+
+/// Has `work` done at the gateway of `connection`, `tries` when it puts something on trial.
+pub(crate) fn at_gateway<T>(
+    connection: &Connection,
+    tries: bool,
+    work: impl FnOnce(&mut Client) -> Outcome<T>,
+) -> Outcome<T> {
+    let target = target_of(connection)?;
+    if matches!(target, Target::File(_)) && tries {
+        return Err(Failure::Usage(NO_TRIAL.to_owned()));
+    }
+    session(link::open(target)?, connection, false, work)
+}
+
+/// Logs in where that is needed, has `work` done, and logs out again.
+fn session<T>(
+    link: Box<dyn Link>,
+    connection: &Connection,
+    enrols: bool,
+    work: impl FnOnce(&mut Client) -> Outcome<T>,
+) -> Outcome<T> {
     let patience = connection.timeout.map(Duration::from_secs);
     let mut client = Client::new(link, patience, connection.progress);
     let welcome = client.hello()?;
-    let enrols = matches!(command, Command::Enrol(_) | Command::Recover(_));
     if (welcome.role.is_none() || connection.account.is_some()) && !enrols {
         if !welcome.enrolled {
             return Err(Refusal::NotEnrolled.into());
@@ -305,7 +334,7 @@ pub fn execute_over(link: Box<dyn Link>, connection: &Connection, command: &Comm
         let password = login::password(file, &format!("Password of {name} at {}: ", welcome.gateway))?;
         login::log_in(&mut client, &name, &password)?;
     }
-    let outcome = carry_out(&mut client, command);
+    let outcome = work(&mut client);
     if welcome.role.is_none() {
         // The next one at the line must not find it open; a reboot answers nothing any more.
         let _ = client.ask(Request::Logout).ok().filter(|_| outcome.is_ok());

@@ -14,6 +14,25 @@ use crate::remote::failure::{Failure, Outcome};
 const HEAD: &str =
     "# Client profiles of Postern, see CLIENTS.md. Nobody else may read this file.\nschema = 1\n";
 
+/// Whether [`add`] would find a name that is taken.
+///
+/// # Errors
+/// [`Failure::Usage`], and [`Failure::InvalidProfile`] when the file is no good.
+pub fn may_add(path: &Path, name: &str, replace: bool) -> Outcome<()> {
+    if path.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let taken = read::file(path)?.iter().any(|profile| profile.name == name);
+    if taken && !replace { Err(name_taken(path, name)) } else { Ok(()) }
+}
+
+fn name_taken(path: &Path, name: &str) -> Failure {
+    let shown = path.display();
+    Failure::Usage(format!(
+        "there is a profile {name:?} in {shown} already: use another --name, or --replace"
+    ))
+}
+
 /// Puts `profile` into the file at `path`, which is made when it is not there. One with its name is
 /// replaced when `replace`, and refused otherwise.
 ///
@@ -37,11 +56,7 @@ pub fn add(path: &Path, profile: Table, replace: bool) -> Outcome<()> {
     let name = name_of(&profile).to_owned();
     let position = tables.iter().position(|table| name_of(table) == name);
     match position.and_then(|position| tables.get_mut(position)) {
-        Some(_) if !replace => {
-            let what =
-                format!("there is a profile {name:?} in {shown} already: use another --name, or --replace");
-            return Err(Failure::Usage(what));
-        }
+        Some(_) if !replace => return Err(name_taken(path, &name)),
         Some(table) => {
             let place = table.position();
             *table = profile;

@@ -25,7 +25,8 @@ use crate::whole_file;
 
 mod arguments;
 
-use arguments::{ApplyArgs, Base, DiffArgs, GetArgs, How, RollbackArgs, SetArgs};
+pub(crate) use arguments::How;
+use arguments::{ApplyArgs, Base, DiffArgs, GetArgs, RollbackArgs, SetArgs};
 pub use arguments::{ConfigCommand, RestoreArgs};
 
 /// Exit status of a difference.
@@ -179,7 +180,7 @@ fn signature(path: &Path, site: &Site, floor: Option<u32>) -> Outcome<OwnerSigna
 }
 
 /// Puts a site in force, unless it is already. `running` is what it was made from.
-pub(super) fn change_to(
+pub(crate) fn change_to(
     client: &mut Client,
     site: &Site,
     how: &How,

@@ -75,7 +75,7 @@ pub fn account_name(text: &str) -> Outcome<Name> {
 /// # Errors
 /// [`Failure::NotAuthenticated`].
 pub fn password(file: Option<&Path>, prompt: &str) -> Outcome<Password> {
-    let Some(path) = file else { return typed(prompt) };
+    let Some(path) = file else { return typed(prompt, "password", "--password-file") };
     let failed = |error: std::io::Error| {
         Failure::NotAuthenticated(format!("cannot read the password in {}: {error}", path.display()))
     };
@@ -110,18 +110,20 @@ pub fn new_password(file: Option<&Path>, name: &str) -> Outcome<Password> {
     if characters < PASSWORD_CHARS_MIN {
         return Err(Failure::Usage(format!("a password has {PASSWORD_CHARS_MIN} characters at least")));
     }
-    if file.is_none() && typed("Once more: ")? != first {
+    if file.is_none() && typed("Once more: ", "password", "--password-file")? != first {
         return Err(Failure::Usage("the two passwords differ".to_owned()));
     }
     Ok(first)
 }
 
-/// Asks at the terminal, without echo.
-fn typed(prompt: &str) -> Outcome<Password> {
+/// Asks at the terminal, without echo, for `what`; `otherwise` is what to use where there is none.
+///
+/// # Errors
+/// [`Failure::NotAuthenticated`].
+pub(crate) fn typed(prompt: &str, what: &str, otherwise: &str) -> Outcome<Password> {
     let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(|_| {
-        Failure::NotAuthenticated(
-            "a password is needed: there is no terminal to ask at; use --password-file".into(),
-        )
+        let why = format!("a {what} is needed: there is no terminal to ask at; use {otherwise}");
+        Failure::NotAuthenticated(why)
     })?;
     let failed =
         |error: &dyn std::fmt::Display| Failure::NotAuthenticated(format!("the terminal failed: {error}"));
@@ -139,7 +141,7 @@ fn typed(prompt: &str) -> Outcome<Password> {
     restored.map_err(|error| failed(&error))?;
     password.cut();
     if password.0.is_empty() {
-        return Err(Failure::NotAuthenticated("no password was typed".to_owned()));
+        return Err(Failure::NotAuthenticated(format!("no {what} was typed")));
     }
     Ok(password)
 }

@@ -47,15 +47,15 @@ pub struct GetArgs {
 
 /// How a change is made.
 #[derive(Debug, Args)]
-pub(in crate::remote) struct How {
+pub(crate) struct How {
     /// Take it back after this time unless `config confirm` comes: 30s to 24h, such as 10m
     #[arg(long, value_name = "TIME", value_parser = crate::remote::seconds)]
-    pub(super) confirm: Option<u32>,
+    pub(crate) confirm: Option<u32>,
     /// Say what would change, and change nothing
     #[arg(long)]
-    pub(super) dry_run: bool,
+    pub(crate) dry_run: bool,
     #[command(flatten)]
-    pub(super) json: Json,
+    pub(crate) json: Json,
 }
 
 impl How {
