@@ -162,7 +162,7 @@ fn new(connection: &Connection, args: &NewArgs) -> Outcome<Answer> {
     if let Some(person) = &args.person {
         read::name(person)?;
     }
-    add(connection, &args.fresh, name, |document, path| {
+    add(connection, &args.fresh, (name, NEXT_NEW), |document, path| {
         edit::add(document, name, args.person.as_deref(), &args.door, path)
     })
 }
@@ -173,7 +173,7 @@ fn rotate(connection: &Connection, args: &RotateArgs) -> Outcome<Answer> {
         Some(name) => read::name(name)?.to_owned(),
         None => edit::successor(&place.site()?, &args.name)?,
     };
-    add(connection, &args.fresh, &successor, |document, path| {
+    add(connection, &args.fresh, (&successor, NEXT_ROTATE), |document, path| {
         edit::succeed(document, &args.name, &successor, path)
     })
 }
@@ -182,7 +182,7 @@ fn rotate(connection: &Connection, args: &RotateArgs) -> Outcome<Answer> {
 fn add(
     connection: &Connection,
     fresh: &Fresh,
-    name: &str,
+    (name, next): (&str, &str),
     edit: impl Fn(&mut toml_edit::DocumentMut, &str) -> Result<(), String>,
 ) -> Outcome<Answer> {
     let place = Place::of(connection, &fresh.site)?;
@@ -201,7 +201,7 @@ fn add(
     }
     let mut answer = outcome?;
     let shown = path.display();
-    let notes = [answer.note.as_str(), &format!("the secret of {name} is in {shown}"), NEXT];
+    let notes = [answer.note.as_str(), &format!("the secret of {name} is in {shown}"), next];
     if !fresh.how.dry_run {
         answer.note = notes.into_iter().filter(|note| !note.is_empty()).collect::<Vec<_>>().join("\n");
     }
@@ -213,7 +213,11 @@ fn add(
 }
 
 /// What to do with a new key.
-const NEXT: &str = "`postern key export` brings it to its holder";
+const NEXT_NEW: &str = "`postern key export` brings it to its holder";
+
+/// What to do with a key that takes another one's place.
+const NEXT_ROTATE: &str =
+    "`postern key export` brings it to its holder; `postern key disable` the old one when it is there";
 
 /// Writes a secret that was not there.
 fn keep(path: &Path, secret: &[u8; KEY_BYTES]) -> Outcome<()> {

@@ -310,7 +310,8 @@ fn dry_run(args: &KnockArgs, task: &Task, plan: &Plan) -> Outcome<u8> {
     fields.insert("addresses".to_owned(), json!(addresses));
     let mut text = format!("{}: by {} to {}\n", args.target, profile.means.name(), addresses.join(", "));
     let mut line = |name: &str, shown: String, value: Value| {
-        text.push_str(&format!("  {name:<9}{shown}\n"));
+        let label = name.strip_suffix("_secs").unwrap_or(name);
+        text.push_str(&format!("  {label:<9}{shown}\n"));
         fields.insert(name.to_owned(), value);
     };
     if let Some(counter) = counter {
@@ -328,7 +329,7 @@ fn dry_run(args: &KnockArgs, task: &Task, plan: &Plan) -> Outcome<u8> {
         } else {
             format!("{} s", spa.lease_secs)
         };
-        line("lease", lease, json!(spa.lease_secs));
+        line("lease_secs", lease, json!(spa.lease_secs));
         let claim = claim_text(&spa.claim);
         line("claim", claim.clone(), json!(claim));
         line("one_shot", spa.one_shot.to_string(), json!(spa.one_shot));
