@@ -32,6 +32,7 @@ Examples:
   postern check site.toml
   postern compile site.toml -o /dev/mmcblk0p5
   postern import /etc/knockd.conf -o site.toml
+  postern import --fwknop /etc/fwknop/access.conf /etc/fwknop/fwknopd.conf -o site.toml
   postern knock gateway.example tcp/7351 udp/24011 icmp/83 tcp/1490 --probe tcp/22
   postern knock pump-17 --probe
   ssh -o 'ProxyCommand=postern knock pump-17 --proxy %h %p' root@gateway.example
@@ -63,7 +64,7 @@ enum Command {
         /// The store: a file or a partition
         store: PathBuf,
     },
-    /// Make a site file of a knockd.conf
+    /// Make a site file of a knockd.conf, or of an fwknopd's access.conf
     Import(import::Args),
     /// Knock, and find out whether the door opened
     Knock(Box<KnockArgs>),

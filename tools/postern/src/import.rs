@@ -1,4 +1,4 @@
-//! Import of a stock knockd.conf.
+//! Import of a stock knockd.conf, or of a stock fwknopd's files (module [`fwknop`]).
 //!
 //! [`import_knockd`] reads the file as knockd 0.8 reads it, turns each door whose commands are
 //! understood into a typed door of a site file, and says by line and column what it refused and
@@ -16,19 +16,24 @@
 //! | the site file | `render` |
 //! | what `postern check` will say | `lint` |
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{Read, Write, stderr, stdout};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::Context;
 use serde_json::json;
 
+use crate::base64;
 use crate::finding::{self, Finding, Severity};
+use crate::whole_file;
 
 mod command;
 mod conf;
 pub mod differences;
 mod door;
+pub mod fwknop;
 mod lint;
 mod meaning;
 mod one_time;
@@ -78,10 +83,17 @@ pub fn import_knockd(text: &str, base_dir: &Path) -> Imported {
 /// Arguments of `postern import`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The knockd configuration to read, say /etc/knockd.conf
-    #[arg(value_name = "KNOCKD_CONF")]
+    /// The knockd configuration to read, say /etc/knockd.conf; with --fwknop the access.conf
+    #[arg(value_name = "CONF")]
     conf: PathBuf,
-    /// Write the site file here instead of to standard output
+    /// The fwknopd.conf beside the access.conf
+    #[arg(value_name = "FWKNOPD_CONF", requires = "fwknop")]
+    server: Option<PathBuf>,
+    /// Read the files of an fwknopd: access.conf, and fwknopd.conf if there is one
+    #[arg(long)]
+    fwknop: bool,
+    /// Write the site file here instead of to standard output; with --fwknop the keys go to the folder
+    /// `keys` beside it
     #[arg(short, long, value_name = "SITE.toml")]
     output: Option<PathBuf>,
     /// Overwrite the output file if it is there
@@ -98,8 +110,13 @@ pub struct Args {
 /// Runs `postern import` and returns its exit code: 0 imported, 1 a file cannot be read or
 /// written, 3 a part was refused (unless `--partial`).
 pub fn run(args: &Args) -> u8 {
-    match import_file(args) {
-        Ok(imported) if imported.refused_any() && !args.partial => 3,
+    let refused_any = if args.fwknop {
+        import_fwknop_files(args).map(|imported| imported.refused_any())
+    } else {
+        import_file(args).map(|imported| imported.refused_any())
+    };
+    match refused_any {
+        Ok(refused_any) if refused_any && !args.partial => 3,
         Ok(_) => 0,
         Err(error) => {
             eprintln!("postern: {error:#}");
@@ -118,6 +135,53 @@ fn import_file(args: &Args) -> anyhow::Result<Imported> {
     }
     report(args, &text, &imported)?;
     Ok(imported)
+}
+
+fn import_fwknop_files(args: &Args) -> anyhow::Result<fwknop::Imported> {
+    let read = |path: &PathBuf| read(path).with_context(|| format!("cannot read {}", path.display()));
+    let access = read(&args.conf)?;
+    let server = args.server.as_ref().map(read).transpose()?.unwrap_or_default();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let imported = fwknop::import_fwknop(&access, &server, now);
+    if let Some(output) = &args.output {
+        let folder = output.parent().unwrap_or_else(|| Path::new(""));
+        for secret in &imported.secrets {
+            let path = folder.join(&secret.path);
+            write_secret(&path, args.force, &secret.octets)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        write(output, args.force, &imported.site_toml)
+            .with_context(|| format!("cannot write {}", output.display()))?;
+    }
+    report_fwknop(args, &access, &server, &imported)?;
+    Ok(imported)
+}
+
+/// As [`report`], with the findings of both files. No secret is shown.
+fn report_fwknop(args: &Args, access: &str, server: &str, imported: &fwknop::Imported) -> anyhow::Result<()> {
+    if args.json {
+        let (access, server) = (&imported.access, &imported.server);
+        let report =
+            json!({ "site": imported.site_toml, "findings": access, "fwknopd_conf_findings": server });
+        writeln!(stdout(), "{}", serde_json::to_string_pretty(&report)?)?;
+        return Ok(());
+    }
+    if args.output.is_none() {
+        stdout().write_all(imported.site_toml.as_bytes())?;
+    }
+    let path = args.conf.display().to_string();
+    let shown = fwknop::without_secrets(access);
+    for finding in &imported.access {
+        write!(stderr(), "{}", finding::render(&path, &shown, finding))?;
+    }
+    let server_path = args.server.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    for finding in &imported.server {
+        write!(stderr(), "{}", finding::render(&server_path, server, finding))?;
+    }
+    let (keys, refused) = (imported.keys, imported.refused);
+    let hint = if args.output.is_some() { "" } else { "; the keys are written only with --output" };
+    writeln!(stderr(), "{path}: keys imported: {keys}; stanzas refused: {refused}{hint}")?;
+    Ok(())
 }
 
 /// Site file and findings as one JSON object, or the site file to standard output (unless it went
@@ -147,6 +211,19 @@ fn read(path: &Path) -> anyhow::Result<String> {
     File::open(path)?.take(CONF_BYTES_MAX + 1).read_to_end(&mut octets)?;
     anyhow::ensure!(octets.len() as u64 <= CONF_BYTES_MAX, "it is larger than 1 MiB");
     Ok(String::from_utf8_lossy(&octets).into_owned())
+}
+
+/// Writes a secret in base64, for nobody but the owner of the file.
+fn write_secret(path: &Path, force: bool, octets: &[u8]) -> anyhow::Result<()> {
+    if let Some(folder) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    if force && path.exists() {
+        std::fs::remove_file(path)?;
+    }
+    let text = format!("{}\n", base64::encode(octets));
+    whole_file::write_secret(path, text.as_bytes())?;
+    Ok(())
 }
 
 fn write(path: &Path, force: bool, text: &str) -> anyhow::Result<()> {

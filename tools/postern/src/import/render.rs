@@ -79,7 +79,7 @@ fn gateway(site: &mut String, options: &Options<'_>, nftables: bool, findings: &
 }
 
 /// Why the name cannot be one of a Linux interface Postern listens on.
-fn interface_error(interface: Text<'_>) -> Option<Finding> {
+pub(super) fn interface_error(interface: Text<'_>) -> Option<Finding> {
     let name = interface.text;
     let listed = "List the interfaces knocks arrive on: `interfaces = [\"eth0\", \"wwan0\"]`.";
     if name == "any" {
