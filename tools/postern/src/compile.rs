@@ -1,10 +1,11 @@
 //! Site file to config store.
 
+use postern_config::site::{StoredKey, StoredKeyKind};
 use postern_config::{STORE_BYTES_MAX, Site, encode};
-use postern_core::limits::{ACCOUNTS_MAX, DOORS_MAX, KEYS_MAX, SEQUENCES_MAX};
+use postern_core::limits::{ACCOUNTS_MAX, DOORS_MAX, FWKNOP_KEYS_MAX, KEYS_MAX, SEQUENCES_MAX};
 use postern_core::rule::{RuleError, SequenceId};
 
-use crate::site::{DoorFile, SPA_PORT_DEFAULT, SiteFile};
+use crate::site::{DoorFile, KindFile, SPA_PORT_DEFAULT, SiteFile};
 use crate::supported::SUPPORTED;
 
 mod door;
@@ -23,6 +24,8 @@ pub enum CompileError {
     TooManySequences,
     /// More keys than [`KEYS_MAX`].
     TooManyKeys,
+    /// More keys of stock fwknop clients than [`FWKNOP_KEYS_MAX`].
+    TooManyFwknopKeys,
     /// More accounts than [`ACCOUNTS_MAX`].
     TooManyAccounts,
     /// A key or account has the name of an earlier one.
@@ -63,7 +66,7 @@ impl CompileError {
         match self {
             CompileError::TooManyDoors => "too-many-doors",
             CompileError::TooManySequences => "too-many-sequences",
-            CompileError::TooManyKeys => "too-many-keys",
+            CompileError::TooManyKeys | CompileError::TooManyFwknopKeys => "too-many-keys",
             CompileError::TooManyAccounts => "too-many-accounts",
             CompileError::NameTwice { .. } => "name",
             CompileError::NoSuchKey { .. } => "no-such-key",
@@ -93,6 +96,10 @@ impl CompileError {
             | CompileError::NoSuchKey { offset, .. }
             | CompileError::Secret { offset, .. } => Some(*offset),
             CompileError::TooManyKeys => site.keys.get(KEYS_MAX).map(|key| key.offset),
+            CompileError::TooManyFwknopKeys => {
+                let mut fwknop = site.keys.iter().filter(|key| matches!(key.kind, KindFile::Fwknop { .. }));
+                fwknop.nth(FWKNOP_KEYS_MAX).map(|key| key.offset)
+            }
             CompileError::TooManyAccounts => site.accounts.get(ACCOUNTS_MAX).map(|account| account.offset),
             CompileError::TooManyDoors => site.doors.get(DOORS_MAX).map(|door| door.name.offset),
             CompileError::Rules(RuleError::DuplicateName(id)) => {
@@ -113,6 +120,7 @@ impl CompileError {
             CompileError::TooManyDoors => "protect more ports with each door",
             CompileError::TooManySequences => "do without some of the `close_sequence`s",
             CompileError::TooManyKeys => "take away keys nobody uses any more",
+            CompileError::TooManyFwknopKeys => "give some people keys of Postern's own: `kind = \"native\"`",
             CompileError::TooManyAccounts => "take away accounts nobody uses any more",
             CompileError::NameTwice { .. } => "give each one a name of its own",
             CompileError::NoSuchKey { .. } => "add a `[[key]]` with that name, or leave it out here",
@@ -183,6 +191,11 @@ pub fn stored(file: &SiteFile, secrets: &Secrets<'_>) -> Result<Box<Site>, Compi
         if site.keys.iter().any(|other| other.name == *name) {
             return Err(CompileError::NameTwice { offset: key.offset, name: name.as_str().to_owned() });
         }
+        let fwknop = |key: &&StoredKey| matches!(key.kind, StoredKeyKind::Fwknop { .. });
+        let full = site.keys.iter().filter(fwknop).count() == FWKNOP_KEYS_MAX;
+        if full && matches!(key.kind, KindFile::Fwknop { .. }) {
+            return Err(CompileError::TooManyFwknopKeys);
+        }
         site.keys.push(key::stored(key, secrets)?).map_err(|_| CompileError::TooManyKeys)?;
     }
     for (index, door) in (0..).zip(&file.doors) {
@@ -214,6 +227,9 @@ impl std::fmt::Display for CompileError {
             CompileError::TooManyDoors => write!(f, "a site has {DOORS_MAX} doors at most"),
             CompileError::TooManySequences => write!(f, "a site has {SEQUENCES_MAX} sequences at most"),
             CompileError::TooManyKeys => write!(f, "a site has {KEYS_MAX} keys at most"),
+            CompileError::TooManyFwknopKeys => {
+                write!(f, "a site has {FWKNOP_KEYS_MAX} keys of stock fwknop clients at most")
+            }
             CompileError::TooManyAccounts => write!(f, "a site has {ACCOUNTS_MAX} accounts at most"),
             CompileError::NameTwice { name, .. } => write!(f, "{name:?} is the name of an earlier one"),
             CompileError::NoSuchKey { name, .. } => write!(f, "there is no key {name:?}"),

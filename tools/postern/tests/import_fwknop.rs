@@ -7,8 +7,14 @@ use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use postern::compile::{Secrets, stored};
 use postern::finding::{Finding, Severity};
 use postern::import::fwknop::{Imported, import_fwknop, without_secrets};
+use postern_core::spa::fwknop::{Gate, Verdict, Verifier};
+use postern_core::spa::key::DeviceId;
+use postern_core::spa::native::Arrival;
+use postern_core::spa::policy::Policy;
+use postern_core::time::Instant;
 
 const NOW: u64 = 1_795_000_000;
 
@@ -109,6 +115,46 @@ fn secrets_are_those_of_the_clients() {
     assert_eq!(octets("keys/stanza-12.hmac"), b"another passphrase, for the HMAC");
     assert_eq!(octets("keys/stanza-23.key"), &(0..32).collect::<Vec<u8>>());
     assert_eq!(octets("keys/stanza-23.hmac"), &(32..64).collect::<Vec<u8>>());
+}
+
+/// From access.conf to a packet of the stock client, which counts.
+#[test]
+fn an_imported_key_reads_the_packets_of_its_client() {
+    let typical = import("typical");
+    let (file, _) = postern::site::read(&typical.site_toml);
+    let site = stored(&file.unwrap(), &Secrets::Given(&typical.secrets)).unwrap();
+    let key = site.keys[0].kind.fwknop().expect("a key of a stock client");
+    let mut verifier = Verifier::new(DeviceId([7; 16]));
+    verifier.add(&key, Policy::default(), 0).unwrap();
+    let arrival = Arrival { seen_from: [192, 0, 2, 55].into(), at: Instant::BOOT, wall: None };
+    let gate = Gate { doors: &[], forwards: &[] };
+    let Ok(Verdict::Waiting(waiting)) = verifier.verify(PACKET.as_bytes(), arrival, gate) else {
+        panic!("it is not genuine");
+    };
+    assert_eq!(waiting.ceiling, 1_795_384_186 + 4);
+}
+
+/// "base64 keys" of the vectors of the core.
+const PACKET: &str = "+Zm2zukGt7W0kYeF10g30VAawzbh7iTYMIP3u8wRw57pPorzhhH5C32Rhl36h4SfeMFC90mabe/SXGSz+Ql7pORMvSccZHd\
+                      Qn9yyPEF+EBeKIfxxmpPYTEQmPivTD8MOZvNnY1BE2lw1wk6ZMVo6EiYRSztZCpkQSe2eCHxrruD80jpjfPdI0dT9iuoDEe6mV04\
+                      ClZzYkP1WaTfhTx+0CrCZRPAJ0epHM";
+
+#[test]
+fn weak_secrets_are_not_compiled_either() {
+    let typical = import("typical");
+    let (file, _) = postern::site::read(&typical.site_toml);
+    let file = file.unwrap();
+    let refused = |path: &str, octets: &[u8]| {
+        let mut secrets = typical.secrets.clone();
+        let secret = secrets.iter_mut().find(|secret| secret.path == path).unwrap();
+        secret.octets = octets.to_vec();
+        stored(&file, &Secrets::Given(&secrets)).unwrap_err().to_string()
+    };
+    assert!(refused("keys/stanza-4.key", &[7; 15]).contains("15 octets, not 16 to 32"));
+    assert!(refused("keys/stanza-4.key", &[7; 33]).contains("33 octets, not 16 to 32"));
+    assert!(refused("keys/stanza-4.hmac", &[7; 15]).contains("15 octets, not 16 to 128"));
+    let own = &typical.secrets.iter().find(|secret| secret.path == "keys/stanza-23.key").unwrap().octets;
+    assert!(refused("keys/stanza-23.hmac", own).contains("is the encryption key too"));
 }
 
 #[test]

@@ -77,11 +77,11 @@ impl Random {
 }
 
 fn key(random: &mut Random, index: usize) -> StoredKey {
-    let kind = if random.chance(2) {
+    let kind = if index >= postern_core::limits::FWKNOP_KEYS_MAX || random.chance(2) {
         StoredKeyKind::Native { secret: random.secret(32) }
     } else {
         let digest = [StoredHmac::Sha256, StoredHmac::Sha384, StoredHmac::Sha512][random.pick(3)];
-        let length = usize::from(random.small(1, 128));
+        let length = usize::from(random.small(16, 32));
         StoredKeyKind::Fwknop { encryption: random.secret(length), hmac: random.secret(128), digest }
     };
     let sources = (0..random.below(5)).map(|_| {
@@ -372,8 +372,10 @@ hmac_digest = "sha512"
 
 #[test]
 fn everything_of_schema_1_in_one_text() {
-    let files = ["keys/vendor.key", "keys/vendor.hmac"]
-        .map(|path| postern::site::SecretFile { path: path.to_owned(), octets: b"a secret".to_vec() });
+    let files = ["keys/vendor.key", "keys/vendor.hmac"].map(|path| postern::site::SecretFile {
+        path: path.to_owned(),
+        octets: format!("a secret in {path}").into_bytes(),
+    });
     let (file, findings) = read(EVERYTHING);
     let file = file.unwrap_or_else(|| panic!("{findings:?}"));
     let site = stored(&file, &Secrets::Given(&files)).unwrap();

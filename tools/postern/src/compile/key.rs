@@ -1,18 +1,25 @@
 //! Keys as they are stored, with their secrets.
 
+use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use postern_config::secret::{Secret, StoredSecret};
 use postern_config::site::{StoredKey, StoredKeyKind};
-use postern_core::limits::SECRET_BYTES_MAX;
+use postern_core::spa::fwknop::key::{ENCRYPTION_KEY_BYTES_MAX, KEY_BYTES_ADVISED, MAC_KEY_BYTES_MAX};
 
 use super::CompileError;
 use crate::base64;
 use crate::site::{At, KeyFile, KindFile, SecretFile, SecretRef};
 
 /// Octets of a key of our own format.
-const NATIVE_BYTES: usize = 32;
+const NATIVE_BYTES: RangeInclusive<usize> = 32..=32;
+
+/// Octets of a stock client's encryption key.
+const FWKNOP_CIPHER_BYTES: RangeInclusive<usize> = KEY_BYTES_ADVISED..=ENCRYPTION_KEY_BYTES_MAX;
+
+/// Octets of a stock client's HMAC key.
+const FWKNOP_HMAC_BYTES: RangeInclusive<usize> = KEY_BYTES_ADVISED..=MAC_KEY_BYTES_MAX;
 
 /// Where the files of secrets are.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +33,7 @@ pub enum Secrets<'a> {
 }
 
 impl Secrets<'_> {
-    fn load(&self, path: &At<String>, bytes: Option<usize>) -> Result<StoredSecret, CompileError> {
+    fn load(&self, path: &At<String>, bytes: RangeInclusive<usize>) -> Result<StoredSecret, CompileError> {
         let failed = |why: String| CompileError::Secret { offset: path.offset, why };
         let octets = match self {
             Secrets::Unread => return Ok(StoredSecret::Held([0; 8])),
@@ -36,10 +43,9 @@ impl Secrets<'_> {
                 file.ok_or_else(|| failed(format!("there is no file {}", path.value)))?.octets.clone()
             }
         };
-        let fits =
-            bytes.map_or((1..=SECRET_BYTES_MAX).contains(&octets.len()), |bytes| octets.len() == bytes);
-        if !fits {
-            let wanted = bytes.map_or(format!("1 to {SECRET_BYTES_MAX}"), |bytes| bytes.to_string());
+        if !bytes.contains(&octets.len()) {
+            let (least, most) = (bytes.start(), bytes.end());
+            let wanted = if least == most { least.to_string() } else { format!("{least} to {most}") };
             return Err(failed(format!("{} holds {} octets, not {wanted}", path.value, octets.len())));
         }
         let secret = Secret::new(&octets).map_err(|_| failed(format!("{} is too long", path.value)))?;
@@ -59,17 +65,32 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 pub(super) fn stored(key: &KeyFile, secrets: &Secrets<'_>) -> Result<StoredKey, CompileError> {
-    let load = |secret: &SecretRef, bytes| match secret {
+    let load = |secret: &SecretRef, bytes: RangeInclusive<usize>| match secret {
         SecretRef::Held(label) => Ok(StoredSecret::Held(*label)),
         SecretRef::File(path) => secrets.load(path, bytes),
     };
     let kind = match &key.kind {
-        KindFile::Native { secret } => StoredKeyKind::Native { secret: load(secret, Some(NATIVE_BYTES))? },
-        KindFile::Fwknop { encryption, hmac, digest } => StoredKeyKind::Fwknop {
-            encryption: load(encryption, None)?,
-            hmac: load(hmac, None)?,
-            digest: *digest,
-        },
+        KindFile::Native { secret } => StoredKeyKind::Native { secret: load(secret, NATIVE_BYTES)? },
+        KindFile::Fwknop { encryption, hmac, digest } => {
+            let [for_cipher, for_hmac] = [(encryption, FWKNOP_CIPHER_BYTES), (hmac, FWKNOP_HMAC_BYTES)]
+                .map(|(secret, bytes)| load(secret, bytes));
+            let (encryption_key, hmac_key) = (for_cipher?, for_hmac?);
+            differ(hmac, &encryption_key, &hmac_key)?;
+            StoredKeyKind::Fwknop { encryption: encryption_key, hmac: hmac_key, digest: *digest }
+        }
     };
     Ok(StoredKey { kind, ..key.rest.clone() })
+}
+
+/// Refuses one secret for both uses: who guesses one has both.
+fn differ(place: &SecretRef, encryption: &StoredSecret, hmac: &StoredSecret) -> Result<(), CompileError> {
+    let same = encryption.known().is_some() && encryption == hmac;
+    match place {
+        SecretRef::File(path) if same => {
+            let why =
+                format!("{} is the encryption key too: make them anew with `fwknop --key-gen`", path.value);
+            Err(CompileError::Secret { offset: path.offset, why })
+        }
+        _ => Ok(()),
+    }
 }
