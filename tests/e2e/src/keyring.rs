@@ -35,12 +35,17 @@ impl Keyring {
         Ok(Self { folder })
     }
 
+    /// Where the file with this name is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// Writes a file that nobody else may read.
     ///
     /// # Errors
     /// From the file system.
     pub fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
-        let path = self.folder.join(name);
+        let path = self.path(name);
         std::fs::write(&path, text)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
         Ok(path)
