@@ -4,7 +4,6 @@ use core::net::IpAddr;
 
 use heapless::{String, Vec};
 use postern_core::limits::{NAME_BYTES_MAX, SOURCES_PER_KEY_MAX, WINDOWS_PER_KEY_MAX};
-use postern_core::spa::fwknop::{FwknopKey, MacDigest};
 use serde::{Deserialize, Serialize};
 
 use crate::secret::StoredSecret;
@@ -61,20 +60,6 @@ pub enum StoredKeyKind {
     },
 }
 
-impl StoredKeyKind {
-    /// The key of a stock fwknop client. `None` when it is of another kind, when a secret is only
-    /// named here ([`StoredSecret::Held`]), or when it is none that a stock client can have.
-    pub fn fwknop(&self) -> Option<FwknopKey> {
-        let StoredKeyKind::Fwknop { encryption, hmac, digest } = self else { return None };
-        let digest = match digest {
-            StoredHmac::Sha256 => MacDigest::Sha256,
-            StoredHmac::Sha384 => MacDigest::Sha384,
-            StoredHmac::Sha512 => MacDigest::Sha512,
-        };
-        FwknopKey::new(encryption.known()?.expose(), hmac.known()?.expose(), digest).ok()
-    }
-}
-
 /// Digest of the stock client's HMAC; the weaker ones are refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StoredHmac {
@@ -105,31 +90,4 @@ pub struct StoredWindow {
     pub from_minute: u16,
     /// Minute of the day it ends before, 1 to 1440.
     pub until_minute: u16,
-}
-
-#[cfg(test)]
-mod tests {
-    use postern_core::spa::key::DeviceId;
-
-    use super::*;
-    use crate::secret::Secret;
-
-    #[test]
-    fn only_a_whole_key_of_a_stock_client_is_one() {
-        let known = |octets: &[u8]| StoredSecret::Known(Secret::new(octets).unwrap());
-        let kind = |encryption, hmac, digest| StoredKeyKind::Fwknop { encryption, hmac, digest };
-        for (stored, digest) in [
-            (StoredHmac::Sha256, MacDigest::Sha256),
-            (StoredHmac::Sha384, MacDigest::Sha384),
-            (StoredHmac::Sha512, MacDigest::Sha512),
-        ] {
-            let key = kind(known(&[1; 32]), known(&[2; 64]), stored).fwknop().unwrap();
-            let same = FwknopKey::new(&[1; 32], &[2; 64], digest).unwrap();
-            let device = DeviceId([7; 16]);
-            assert_eq!((key.digest(), key.tag(device)), (digest, same.tag(device)));
-        }
-        assert!(kind(known(&[1; 33]), known(&[2; 64]), StoredHmac::Sha256).fwknop().is_none());
-        assert!(kind(StoredSecret::Held([0; 8]), known(&[2; 64]), StoredHmac::Sha256).fwknop().is_none());
-        assert!(StoredKeyKind::Native { secret: known(&[1; 32]) }.fwknop().is_none());
-    }
 }

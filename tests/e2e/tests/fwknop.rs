@@ -30,14 +30,17 @@ fn scene(backend: Backend, keyring: &Keyring) -> Scene {
              hmac_key_base64_file = {mac:?}\nhmac_digest = {digest:?}\nmay_claim = true\n"
         )
     };
-    let password = key("password", b"testpassword", b"hmacpassword", "sha256");
+    let password = key("password", PASSWORD_KEY, PASSWORD_MAC, "sha256");
     let raw = key("raw", &RAW, &RAW_MAC, "sha512");
     let ssh = DoorText::new("ssh", &["tcp/22"], &[]).with("spa = [\"password\", \"raw\"]");
     let web = DoorText::new("web", &["tcp/502"], &[]).with("spa = [\"raw\"]");
     Scene::set(&Site::new(backend).door(ssh).door(web).key(&password).key(&raw)).unwrap()
 }
 
-const PASSWORD: &str = "KEY testpassword\nHMAC_KEY hmacpassword\nUSE_HMAC Y\n";
+const PASSWORD: &str = "KEY a-word-of-the-laboratory\nHMAC_KEY another-word-of-the-laboratory\nUSE_HMAC Y\n";
+
+const PASSWORD_KEY: &[u8] = b"a-word-of-the-laboratory";
+const PASSWORD_MAC: &[u8] = b"another-word-of-the-laboratory";
 
 fn raw_keys() -> String {
     let (key, mac) = (base64(&RAW), base64(&RAW_MAC));
@@ -130,9 +133,9 @@ fn what_is_not_allowed_is_refused_by_name(backend: Backend) {
         (PASSWORD.to_owned(), &["-N", "192.168.10.5:22"], "DENY-POLICY password nat-not-allowed"),
         (PASSWORD.to_owned(), &["-C", "id"], "DENY-POLICY password command-not-allowed"),
         (PASSWORD.to_owned(), &["-m", "md5"], "DENY-POLICY password fwknop-digest-weak"),
-        ("KEY testpassword\n".to_owned(), &[], "DENY-MAC"),
+        ("KEY a-word-of-the-laboratory\n".to_owned(), &[], "DENY-MAC"),
         (format!("HMAC_DIGEST_TYPE md5\n{PASSWORD}"), &[], "DENY-MAC"),
-        (PASSWORD.replace("hmacpassword", "another"), &[], "DENY-MAC not-genuine"),
+        (PASSWORD.replace("another-word", "no-word"), &[], "DENY-MAC not-genuine"),
     ] {
         let mark = scene.gate.log_mark();
         knock(&scene, &keyring, &lines, more);

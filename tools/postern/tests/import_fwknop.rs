@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use postern::compile::{Secrets, stored};
 use postern::finding::{Finding, Severity};
 use postern::import::fwknop::{Imported, import_fwknop, without_secrets};
-use postern_core::spa::fwknop::{Gate, Verdict, Verifier};
+use postern_config::secret::StoredSecret;
+use postern_config::site::StoredKeyKind;
+use postern_core::spa::fwknop::{FwknopKey, Gate, MacDigest, Verdict, Verifier};
 use postern_core::spa::key::DeviceId;
 use postern_core::spa::native::Arrival;
 use postern_core::spa::policy::Policy;
@@ -123,7 +125,15 @@ fn an_imported_key_reads_the_packets_of_its_client() {
     let typical = import("typical");
     let (file, _) = postern::site::read(&typical.site_toml);
     let site = stored(&file.unwrap(), &Secrets::Given(&typical.secrets)).unwrap();
-    let key = site.keys[0].kind.fwknop().expect("a key of a stock client");
+    let StoredKeyKind::Fwknop {
+        encryption: StoredSecret::Known(encryption),
+        hmac: StoredSecret::Known(hmac),
+        ..
+    } = &site.keys[0].kind
+    else {
+        panic!("no key of a stock client");
+    };
+    let key = FwknopKey::new(encryption.expose(), hmac.expose(), MacDigest::Sha256).unwrap();
     let mut verifier = Verifier::new(DeviceId([7; 16]));
     verifier.add(&key, Policy::default(), 0).unwrap();
     let arrival = Arrival { seen_from: [192, 0, 2, 55].into(), at: Instant::BOOT, wall: None };
