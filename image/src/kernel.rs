@@ -49,15 +49,21 @@ impl KernelPackage {
         Some(folder.join(self.kernel.device_tree?))
     }
 
-    /// Copies `modules` and what they need into `tree`, with an index for `modprobe`.
+    /// Copies `modules` and what they need into `tree`, with an index for `modprobe`. Those that are
+    /// part of the kernel need no file.
     ///
     /// # Errors
     /// Names a module the kernel does not have.
     pub fn add_modules(&self, tree: &Tree, modules: &[&str]) -> Result<()> {
         let folder = format!("lib/modules/{}", self.kernel.release);
         let mut files = BTreeSet::new();
-        for module in modules {
-            let found = self.modules.get(&module.replace('-', "_"));
+        let built_in = fs::read_to_string(self.root.join(&folder).join("modules.builtin"))?;
+        let built_in: BTreeSet<String> = built_in.lines().map(name_of).collect();
+        for module in modules.iter().map(|module| module.replace('-', "_")) {
+            if built_in.contains(&module) {
+                continue;
+            }
+            let found = self.modules.get(&module);
             files.extend(found.with_context(|| format!("{} has no module {module}", self.kernel.release))?);
         }
         for file in files {
