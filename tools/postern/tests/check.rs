@@ -368,14 +368,13 @@ fn completions_and_manual_pages() {
 #[test]
 fn wrong_usage_is_told_apart_from_failure() {
     let scratch = Scratch::new();
-    let wrong: [&[&str]; 14] = [
+    let wrong: [&[&str]; 13] = [
         &[],
         &["chekc", "site.toml"],
         &["check"],
         &["compile", "site.toml"],
         &["new-sequence", "--knocks", "2"],
         &["completions", "tcsh"],
-        &["knock", "127.0.0.1"],
         &["knock", "127.0.0.1", "tcp/0"],
         &["knock", "127.0.0.1", "7351"],
         &["knock", "127.0.0.1", "icmp/1401"],
