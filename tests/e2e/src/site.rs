@@ -57,12 +57,20 @@ pub struct Site {
     interfaces: Vec<String>,
     doors: Vec<DoorText>,
     keys: Vec<String>,
+    /// The whole text, when somebody else wrote it.
+    written: Option<String>,
 }
 
 impl Site {
     /// A gateway that watches `eth0` and has no door yet.
     pub fn new(backend: Backend) -> Self {
-        Self { backend, interfaces: vec!["eth0".to_owned()], doors: Vec::new(), keys: Vec::new() }
+        let interfaces = vec!["eth0".to_owned()];
+        Self { backend, interfaces, doors: Vec::new(), keys: Vec::new(), written: None }
+    }
+
+    /// A site file that a tool wrote; its firewall must be this one.
+    pub fn written(backend: Backend, text: String) -> Self {
+        Self { written: Some(text), ..Self::new(backend) }
     }
 
     /// Its firewall.
@@ -93,6 +101,9 @@ impl Site {
 
     /// The file's text.
     pub fn to_toml(&self) -> String {
+        if let Some(text) = &self.written {
+            return text.clone();
+        }
         let mut text = format!(
             "schema = 1\n\n[gateway]\nname = \"laboratory\"\ninterfaces = {:?}\n\n[firewall]\nbackend = \"{}\"\n",
             self.interfaces, self.backend

@@ -32,8 +32,8 @@ const READ: [&str; 8] = [
     "ACCESS_FOLDER",
 ];
 
-/// All others. `x` in a name of the packet filters stands for FIREWD and IPT.
-const GROUPS: [Group; 18] = [
+/// All others that fwknopd 2.6 knows, or its shipped files name. `x` in a name of the packet filters stands for FIREWD and IPT.
+const GROUPS: [Group; 19] = [
     (
         Fate::Needless,
         &[
@@ -49,7 +49,19 @@ const GROUPS: [Group; 18] = [
         "it is a file of fwknopd; everything Postern needs is in its store",
     ),
     (Fate::Needless, &["GPG_HOME_DIR", "GPG_EXE"], "GPG is not used"),
-    (Fate::Needless, &["SUDO_EXE", "CMD_EXEC_TIMEOUT"], "no command is ever run for a client"),
+    (
+        Fate::Needless,
+        &[
+            "SUDO_EXE",
+            "CMD_EXEC_TIMEOUT",
+            "EXTERNAL_CMD_OPEN",
+            "EXTERNAL_CMD_CLOSE",
+            "EXTERNAL_CMD_ALARM",
+            "EXT_CMD_PREFIX",
+        ],
+        "no command is ever run",
+    ),
+    (Fate::LostWhenOn, &["ENABLE_EXTERNAL_CMDS", "ENABLE_EXT_CMD_PREFIX"], "no command is ever run"),
     (Fate::Needless, &["FIREWALL_EXE"], "the kernel is told by itself; choose `firewall.backend`"),
     (Fate::Lost, &["PCAP_FILE"], "packets come from interfaces only"),
     (Fate::LostWhenOn, &["ENABLE_PCAP_PROMISC"], "packets to other machines are not looked at"),
@@ -127,15 +139,7 @@ const GROUPS: [Group; 18] = [
     ),
     (
         Fate::Needless,
-        &[
-            "LOCALE",
-            "SYSLOG_IDENTITY",
-            "SYSLOG_FACILITY",
-            "VERBOSE",
-            "FAULT_INJECTION_TAG",
-            "EXTERNAL_CMD_OPEN",
-            "EXTERNAL_CMD_CLOSE",
-        ],
+        &["LOCALE", "SYSLOG_IDENTITY", "SYSLOG_FACILITY", "VERBOSE", "FAULT_INJECTION_TAG"],
         "the audit trail is what it is",
     ),
 ];
