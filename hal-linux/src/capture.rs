@@ -9,7 +9,6 @@
 
 pub mod filter;
 
-mod bpf;
 mod error;
 mod handle;
 mod interface;

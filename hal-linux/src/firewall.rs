@@ -40,6 +40,7 @@ pub use family::Family;
 pub use iptables::{IptablesFirewall, IptablesVariant};
 pub use member::Member;
 pub use nftables::NftablesFirewall;
+pub(crate) use options::PROGRAM_DIRECTORIES;
 pub use options::{BadName, ExemptInterface, FirewallOptions, ObjectName};
 pub use verification::{Drift, Verification};
 

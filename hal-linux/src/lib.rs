@@ -1,8 +1,10 @@
 //! Linux adapters of Postern. The only crate of the workspace that may hold `unsafe`, each block
 //! with its `// SAFETY:`.
 
+mod bpf;
 pub mod capture;
 pub mod clock;
+pub mod confine;
 pub mod control;
 pub mod firewall;
 mod netlink;

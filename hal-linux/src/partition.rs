@@ -59,7 +59,8 @@ impl fmt::Display for PartitionOpenError {
             PartitionOpenError::Refused(path, error) => {
                 write!(
                     f,
-                    "cannot open the config partition {}: {error}; posternd must run as root",
+                    "cannot open the config partition {}: {error}; posternd must be started as root, and with \
+                     --user the partition that replaces this one must be that user's",
                     path.display()
                 )
             }

@@ -189,6 +189,21 @@ impl ConsoleAct {
     }
 }
 
+/// What a process has given away, as the kernel reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confinement {
+    /// The user it runs as.
+    pub user: u32,
+    /// Capabilities it has left, in the kernel's bits (capabilities(7)).
+    pub capabilities: u64,
+    /// Whether its system calls are filtered; not on a kernel without seccomp.
+    pub seccomp: bool,
+    /// Version of landlock that restricts its view of the file system; 0 on a kernel without it.
+    pub landlock_abi: u8,
+    /// Whether its memory stays in RAM.
+    pub memory_locked: bool,
+}
+
 /// Something worth an audit line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -281,6 +296,9 @@ pub enum Event {
         /// Doors of the configuration in force.
         doors: u16,
     },
+    /// What the daemon gave away before it read anything of the network; `None` when it was told to
+    /// keep everything.
+    Confinement(Option<Confinement>),
     /// Other rules are in force.
     ConfigApplied {
         /// Doors of the configuration in force.
@@ -348,6 +366,7 @@ impl Event {
             Event::SpaRefused { class, .. } | Event::DenySuppressed { class, .. } => class.id(),
             Event::FirewallFailed { .. } => "FW-FAIL",
             Event::Boot { .. } => "BOOT",
+            Event::Confinement(_) => "CONFINE",
             Event::ConfigApplied { .. } => "CFG-APPLY",
             Event::ConfigChanged { change, .. } => change.id(),
             Event::ConfigRejected | Event::SlotRefused { .. } => "CFG-REJECT",

@@ -18,6 +18,12 @@ OPTIONS
     --control-group G   members of this group may connect, too; they must log in
     --factory PATH      factory profile for a partition without a configuration, made by
                         `postern compile --profile`; without one, every door of the usual services is shut
+    --user USER         run as this user, by name or number, instead of root without its powers; a store
+                        that shall replace this one must be the user's
+    --lock-memory       keep all memory in RAM
+    --nice N            niceness, -20 to 19
+    --realtime N        real-time priority, 1 to 99 (SCHED_RR)
+    --no-confine        keep every privilege, to look for the cause of a failure
     --allow-reboot      peers with the role admin may restart the machine
     --attach SOCKET     connect standard input and output to a daemon's control socket, for
                         `postern --to ssh:HOST`
@@ -42,6 +48,17 @@ pub enum LogDestination {
     Syslog,
     /// Standard error, for people and for supervisors that collect it.
     Stderr,
+}
+
+/// How the daemon is scheduled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// As it was started.
+    Inherited,
+    /// With this niceness, -20 to 19.
+    Nice(i8),
+    /// In real time with this priority, 1 to 99.
+    RealTime(u8),
 }
 
 /// What to do.
@@ -74,6 +91,14 @@ pub struct Options {
     pub control_group: Option<String>,
     /// The factory profile; `None` is the built-in one.
     pub factory: Option<PathBuf>,
+    /// The user to become; `None` stays root, without its powers.
+    pub user: Option<String>,
+    /// Whether all memory stays in RAM.
+    pub lock_memory: bool,
+    /// How the daemon is scheduled.
+    pub priority: Priority,
+    /// Whether privileges are given away at all.
+    pub confine: bool,
     /// Whether peers may restart the machine.
     pub allow_reboot: bool,
     /// Where log lines go.
@@ -119,6 +144,10 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Options, Usa
         control: None,
         control_group: None,
         factory: None,
+        user: None,
+        lock_memory: false,
+        priority: Priority::Inherited,
+        confine: true,
         allow_reboot: false,
         log: LogDestination::Syslog,
         level: log::LevelFilter::Info,
@@ -139,6 +168,13 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Options, Usa
             }
             "--control-group" => options.control_group = Some(value("--control-group")?),
             "--factory" => options.factory = Some(PathBuf::from(value("--factory")?)),
+            "--user" => options.user = Some(value("--user")?),
+            "--lock-memory" => options.lock_memory = true,
+            "--nice" => options.priority = Priority::Nice(number("--nice", -20..=19, value("--nice")?)?),
+            "--realtime" => {
+                options.priority = Priority::RealTime(number("--realtime", 1..=99, value("--realtime")?)?);
+            }
+            "--no-confine" => options.confine = false,
             "--allow-reboot" => options.allow_reboot = true,
             "--attach" => {
                 let control = Some(PathBuf::from(value("--attach")?));
@@ -158,6 +194,15 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Options, Usa
     }
     options.store = store.ok_or(UsageError::NoStore)?;
     Ok(options)
+}
+
+fn number<T: core::str::FromStr + PartialOrd>(
+    option: &'static str,
+    range: core::ops::RangeInclusive<T>,
+    value: String,
+) -> Result<T, UsageError> {
+    let read = value.parse().ok().filter(|number| range.contains(number));
+    read.ok_or(UsageError::BadValue(option, value))
 }
 
 fn log_destination(value: String) -> Result<LogDestination, UsageError> {
@@ -196,6 +241,15 @@ mod tests {
         assert_eq!(read("--store x --log file"), Err(UsageError::BadValue("--log", "file".into())));
         assert_eq!(read("--store x --check=yes"), Err(UsageError::BadValue("a switch", "yes".into())));
         assert!(read("--log file").unwrap_err().to_string().contains("--help"));
+    }
+
+    #[test]
+    fn priorities_have_their_ranges() {
+        assert_eq!(read("--store x --nice -10").unwrap().priority, Priority::Nice(-10));
+        assert_eq!(read("--store x --realtime=99").unwrap().priority, Priority::RealTime(99));
+        assert_eq!(read("--store x --nice 20"), Err(UsageError::BadValue("--nice", "20".into())));
+        assert_eq!(read("--store x --realtime 0"), Err(UsageError::BadValue("--realtime", "0".into())));
+        assert!(read("--store x").unwrap().confine && !read("--store x --no-confine").unwrap().confine);
     }
 
     #[test]

@@ -37,11 +37,11 @@ use postern_core::limits::{CAPTURE_RANGES_MAX, EXTENSION_BYTES_MAX, EXTENSIONS_M
 use postern_core::port::LinkType;
 use postern_core::rule::RuleSet;
 
-use super::bpf::{
+use crate::bpf::{
     Builder, Target, Test, a_to_x, add, add_x, load_ancillary, load_u8, load_u16, load_u16_at, load_word,
     load_x_word, mask, set_x, shift_left, store, store_x, subtract, subtract_x, x_to_a,
 };
-pub use super::bpf::{INSTRUCTIONS_MAX, Program};
+pub use crate::bpf::{INSTRUCTIONS_MAX, Program};
 
 /// Memory word: offset of the network header.
 const NETWORK: u32 = 0;

@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::libc::{self, sock_fprog};
 use pcap::{Active, Capture};
 
-use super::bpf::Program;
+use crate::bpf::Program;
 
 // SAFETY: the signatures are those of pcap(3PCAP); the `pcap` crate links the library.
 unsafe extern "C" {

@@ -10,11 +10,11 @@ use postern_core::limits::FRAME_BYTES_MAX;
 use postern_core::port::LinkType;
 use postern_core::time::{Duration, Instant};
 
-use super::bpf::Program;
 use super::error::CaptureOpenError;
 use super::filter::Interest;
 use super::handle::{self, ActivateError, Settings};
 use super::{InterfaceName, RingBytes};
+use crate::bpf::Program;
 
 /// How often an interface is looked after: an absent one is tried, the drop counter of a present
 /// one read, and its disappearance noticed even when nothing arrives.

@@ -14,6 +14,9 @@ const OBJECT_NAME_BYTES_MAX: usize = 16;
 /// whose time is over.
 const MEMBERS_MAX: u32 = 16_384;
 
+/// Where the firewall's programs are looked for, unless told otherwise.
+pub(crate) const PROGRAM_DIRECTORIES: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
+
 const _: () = assert!(MEMBERS_MAX as usize >= 2 * GRANTS_MAX * PORTS_PER_DOOR_MAX);
 
 /// Name of everything Postern makes in a firewall: 1 to 16 of `a-z 0-9 -`, a letter first. It is
@@ -103,7 +106,7 @@ impl Default for FirewallOptions {
         Self {
             name: ObjectName::default(),
             exempt_interfaces: Vec::new(),
-            program_directories: ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from).to_vec(),
+            program_directories: PROGRAM_DIRECTORIES.map(PathBuf::from).to_vec(),
             members_max: MEMBERS_MAX,
         }
     }

@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-use postern_core::audit::{ConfigChange, ConsoleAct, Event, Proof, Record};
+use postern_core::audit::{ConfigChange, Confinement, ConsoleAct, Event, Proof, Record};
 use postern_core::grant::GrantId;
 use postern_core::knock::{InterfaceIndex, ServicePort};
 use postern_core::port::FirewallError;
 use syslog::Severity;
 
 use super::line::Identity;
+use crate::confine::Capabilities;
 
 /// One field: `door=ssh` for people, `door="ssh"` as structured data.
 #[derive(Clone, Copy)]
@@ -33,7 +34,9 @@ pub(super) const fn severity(event: &Event) -> Severity {
         | Event::Console { act: ConsoleAct::BrokeGlass, .. } => Severity::LOG_ALERT,
         Event::ConfigChanged { change: ConfigChange::TrialTimedOut | ConfigChange::TrialLost, .. }
         | Event::Console { act: ConsoleAct::Failed | ConsoleAct::Delayed, .. } => Severity::LOG_WARNING,
-        Event::Deny { .. }
+        Event::Confinement(None)
+        | Event::Confinement(Some(Confinement { seccomp: false, .. }))
+        | Event::Deny { .. }
         | Event::SpaRefused { .. }
         | Event::DenySuppressed { .. }
         | Event::CaptureDropped { .. }
@@ -41,6 +44,7 @@ pub(super) const fn severity(event: &Event) -> Severity {
         Event::Grant { .. }
         | Event::Revoke { .. }
         | Event::Boot { .. }
+        | Event::Confinement(Some(_))
         | Event::ConfigApplied { .. }
         | Event::ConfigChanged { .. }
         | Event::Console { .. }
@@ -103,6 +107,8 @@ pub(super) fn event_fields(event: &Event, identity: &Identity, take: &mut Take<'
             take(Field { name: "held_for", value: &held_for.secs_ceil(), unit: "s" })
         }
         Event::Boot { doors } | Event::ConfigApplied { doors } => plain("doors", doors),
+        Event::Confinement(None) => plain("state", &"off"),
+        Event::Confinement(Some(confinement)) => confinement_fields(confinement, &mut plain),
         Event::ConfigRejected | Event::StoreFailed | Event::FactoryProfile => Ok(()),
         Event::ConfigChanged { change, generation, by } => {
             plain("generation", generation)?;
@@ -144,6 +150,22 @@ fn denial_fields(event: &Event, take: &mut Take<'_>) -> fmt::Result {
         }
         _ => Ok(()),
     }
+}
+
+/// What the kernel lacks is named as such: who relies on it must see that it is not there.
+fn confinement_fields(
+    confinement: &Confinement,
+    plain: &mut dyn FnMut(&'static str, &dyn fmt::Display) -> fmt::Result,
+) -> fmt::Result {
+    plain("state", &"on")?;
+    plain("user", &confinement.user)?;
+    plain("capabilities", &Capabilities(confinement.capabilities))?;
+    plain("seccomp", &if confinement.seccomp { "filter" } else { "none" })?;
+    match confinement.landlock_abi {
+        0 => plain("landlock", &"none"),
+        version => plain("landlock", &version),
+    }?;
+    plain("memory", &if confinement.memory_locked { "locked" } else { "pageable" })
 }
 
 const fn proof_name(proof: Proof) -> &'static str {

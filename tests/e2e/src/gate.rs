@@ -45,6 +45,8 @@ pub struct Gate {
     backend: Backend,
     store: PathBuf,
     daemon: Background,
+    /// Options beyond those every daemon gets.
+    options: Vec<String>,
     /// Logs of the processes before this one.
     past: Vec<Lines>,
 }
@@ -68,8 +70,9 @@ impl Gate {
         let number = STORES.fetch_add(1, Ordering::Relaxed);
         let store = lab.directory().join(format!("gate-{number}.store"));
         compile(site, &store)?;
-        let daemon = spawn(namespace, &store)?;
-        Ok(Self { namespace: namespace.clone(), backend: site.backend(), store, daemon, past: Vec::new() })
+        let daemon = spawn(namespace, &store, &[])?;
+        let (namespace, backend) = (namespace.clone(), site.backend());
+        Ok(Self { namespace, backend, store, daemon, options: Vec::new(), past: Vec::new() })
     }
 
     /// Its store.
@@ -153,11 +156,21 @@ impl Gate {
     /// # Errors
     /// When it does not get ready.
     pub fn restart(&mut self) -> Result<()> {
-        let next = spawn(&self.namespace, &self.store)?;
+        let next = spawn(&self.namespace, &self.store, &self.options)?;
         let last = std::mem::replace(&mut self.daemon, next);
         self.past.push(last.stderr().clone());
         self.daemon.wait_for_line("BOOT", 0)?;
         Ok(())
+    }
+
+    /// Ends the process and starts a new one with more options, which later ones get, too.
+    ///
+    /// # Errors
+    /// When it does not end, or the new one does not get ready.
+    pub fn restart_with(&mut self, options: &[&str]) -> Result<()> {
+        self.terminate()?;
+        self.options = options.iter().map(|&option| option.to_owned()).collect();
+        self.restart()
     }
 
     /// The firewall of the namespace, as its own tools show it.
@@ -186,7 +199,7 @@ fn control_of(store: &Path) -> PathBuf {
     store.with_extension("control")
 }
 
-fn spawn(namespace: &Namespace, store: &Path) -> Result<Background> {
+fn spawn(namespace: &Namespace, store: &Path, options: &[String]) -> Result<Background> {
     let program = binaries::path("posternd")?;
     // The daemon calls the firewall's own tools by name.
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -194,6 +207,7 @@ fn spawn(namespace: &Namespace, store: &Path) -> Result<Background> {
     command.arg("--store").arg(store).args(["--log", "stderr"]).env("PATH", path);
     // Members of the group may connect, and must log in: the console does, as nobody.
     command.arg("--control").arg(control_of(store)).args(["--control-group", "nogroup"]);
+    command.args(options);
     tool::require(&["iptables", "nft"])?;
     Background::start("posternd", &mut command)
 }

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use postern_console::session::Session;
 use postern_core::port::Clock;
 use postern_hal_linux::clock::BootClock;
+use postern_hal_linux::confine;
 use postern_hal_linux::random::random;
 use postern_hal_linux::syslog::{Diagnostics, Identity};
 use postern_hal_linux::user::{become_user, is_superuser};
@@ -55,6 +56,21 @@ fn fail(status: u8, message: &str) -> ExitCode {
     ExitCode::from(status)
 }
 
+/// Leaves nothing but the line and the way to the daemon.
+fn confine(options: &Options) -> Result<(), String> {
+    let user = options.user.as_deref();
+    if !options.confine {
+        log::warn!("not confined: --no-confine");
+        return user.map_or(Ok(()), |user| become_user(user).map_err(|error| error.to_string()));
+    }
+    let in_force = confine::console(&confine::Console { user, line: &options.line });
+    let in_force = in_force.map_err(|error| error.to_string())?;
+    if !in_force.seccomp {
+        log::warn!("the kernel cannot filter system calls (CONFIG_SECCOMP_FILTER)");
+    }
+    Ok(())
+}
+
 fn serve(options: &Options) -> Result<(), String> {
     let identity = Identity::of_this_process();
     let diagnostics = match options.log {
@@ -63,16 +79,14 @@ fn serve(options: &Options) -> Result<(), String> {
     };
     diagnostics.install().map_err(|error| error.to_string())?;
     let mut console = Console::prepare(options)?;
-    if let Some(user) = &options.user {
-        become_user(user).map_err(|error| error.to_string())?;
-    }
+    let seed = random().map_err(|error| format!("no random octets: {error}"))?;
+    confine(options)?;
     // The daemon asks the superuser for no password: whoever sits at the line would not be asked, either.
     if is_superuser() {
         return Err("this would run as the superuser, whom the daemon lets in without a login: name \
                     a user that may connect (posternd --control-group) with --user NAME"
             .to_owned());
     }
-    let seed = random().map_err(|error| format!("no random octets: {error}"))?;
     // 400 KiB: two sites and a payload, once, for as long as the process lives.
     let mut session = Box::new(Session::new(seed, BootClock::new().now()));
     console.serve(&mut session)

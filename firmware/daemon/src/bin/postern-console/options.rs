@@ -19,6 +19,7 @@ OPTIONS
     --control SOCKET    where the daemon listens (posternd --control)
     --user NAME         become this user once the line is open; needed when started as the superuser,
                         and NAME must be a member of the daemon's --control-group
+    --no-confine        give nothing else away, to look for the cause of a failure
     --log DESTINATION   syslog (default) or stderr
     --log-level LEVEL   error, warn, info (default) or debug
     --help, --version
@@ -64,6 +65,8 @@ pub(crate) struct Options {
     pub(crate) control: PathBuf,
     /// Who to become.
     pub(crate) user: Option<String>,
+    /// Whether privileges beyond the user's are given away.
+    pub(crate) confine: bool,
     /// Where log lines go.
     pub(crate) log: LogDestination,
     /// The lowest level that is logged.
@@ -108,6 +111,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Optio
         carrier: Carrier::Unknown,
         control: PathBuf::new(),
         user: None,
+        confine: true,
         log: LogDestination::Syslog,
         level: log::LevelFilter::Info,
     };
@@ -129,6 +133,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Optio
             "--carrier" => options.carrier = Carrier::Followed,
             "--control" => control = Some(PathBuf::from(value("--control")?)),
             "--user" => options.user = Some(value("--user")?),
+            "--no-confine" => options.confine = false,
             "--log" => {
                 options.log = match value("--log")? {
                     text if text == "syslog" => LogDestination::Syslog,

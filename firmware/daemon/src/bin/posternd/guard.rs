@@ -15,6 +15,7 @@ use posternd::machine::Machine;
 use posternd::options::Options;
 
 use crate::Failure;
+use crate::confinement;
 use crate::peers::Peers;
 use crate::shell::Shell;
 use crate::sink::Sink;
@@ -64,6 +65,9 @@ impl Guard {
         configuration.started(&mut shell, now);
         let group = options.control_group.as_deref();
         let peers = Peers::listen(options.control.as_deref(), group).map_err(Failure::Other)?;
+        // Last: everything is open, and nothing of the network was read yet.
+        let confinement = confinement::enter(options).map_err(Failure::Other)?;
+        shell.notice(Event::Confinement(confinement), now);
         let store = options.store.clone();
         Ok(Self { store, configuration, shell, desk: Desk::new(), peers, waiter, clock })
     }

@@ -1,6 +1,7 @@
 //! `posternd`: real adapters around the turn of the library.
 
 mod attach;
+mod confinement;
 mod gate;
 mod guard;
 mod peers;

@@ -17,18 +17,37 @@ const REACH: usize = 253;
 
 /// Where to go next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(crate) enum Target {
     /// The packet is kept.
     Accept,
     /// The packet is dropped.
     Reject,
+    /// The program ends with this value: a verdict of a system call filter.
+    Return(u32),
     /// An instruction, counted from the end of the program.
     At(usize),
 }
 
+/// A target, its value spelt out.
+enum Place {
+    Return(u32),
+    At(usize),
+}
+
+impl Target {
+    const fn place(self) -> Place {
+        match self {
+            Target::Accept => Place::Return(kept_octets()),
+            Target::Reject => Place::Return(0),
+            Target::Return(value) => Place::Return(value),
+            Target::At(position) => Place::At(position),
+        }
+    }
+}
+
 /// What a conditional jump asks of the accumulator.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Test {
+pub(crate) enum Test {
     Equal(u32),
     AtLeast(u32),
     Above(u32),
@@ -60,10 +79,10 @@ impl Program {
 
 /// Builds a program backwards.
 #[derive(Debug, Default)]
-pub(super) struct Builder {
+pub(crate) struct Builder {
     reversed: Vec<sock_filter>,
-    last_accept: Option<usize>,
-    last_reject: Option<usize>,
+    /// Where the last `ret` of each value stands.
+    last_returns: Vec<(u32, usize)>,
 }
 
 impl Builder {
@@ -71,7 +90,7 @@ impl Builder {
     ///
     /// Let `no` be the fragment made last: then it follows directly, and the kernel's translation
     /// to eBPF needs one instruction instead of two.
-    pub(super) fn branch(&mut self, test: Test, yes: Target, no: Target) -> Target {
+    pub(crate) fn branch(&mut self, test: Test, yes: Target, no: Target) -> Target {
         if yes == no {
             return yes;
         }
@@ -88,7 +107,7 @@ impl Builder {
     }
 
     /// Executes `instructions`, then goes to `next`.
-    pub(super) fn run(&mut self, instructions: &[sock_filter], next: Target) -> Target {
+    pub(crate) fn run(&mut self, instructions: &[sock_filter], next: Target) -> Target {
         let mut entry = self.directly(next);
         for &instruction in instructions.iter().rev() {
             entry = self.push(instruction);
@@ -97,7 +116,7 @@ impl Builder {
     }
 
     /// The program that begins at `entry`.
-    pub(super) fn finish(mut self, entry: Target) -> Program {
+    pub(crate) fn finish(mut self, entry: Target) -> Program {
         self.directly(entry);
         self.reversed.reverse();
         Program { instructions: self.reversed }
@@ -113,16 +132,19 @@ impl Builder {
         self.reversed.len() - position - 1
     }
 
+    fn last_return(&self, value: u32) -> Option<usize> {
+        self.last_returns.iter().find(|&&(known, _)| known == value).map(|&(_, position)| position)
+    }
+
     fn in_reach(&self, position: Option<usize>) -> Option<usize> {
         position.filter(|&position| self.distance(position) <= REACH)
     }
 
     /// An instruction in reach of a conditional jump that is, or leads to, `target`.
     fn near(&mut self, target: Target) -> usize {
-        let known = match target {
-            Target::Accept => self.last_accept,
-            Target::Reject => self.last_reject,
-            Target::At(position) => Some(position),
+        let known = match target.place() {
+            Place::Return(value) => self.last_return(value),
+            Place::At(position) => Some(position),
         };
         if let Some(position) = self.in_reach(known) {
             return position;
@@ -141,16 +163,13 @@ impl Builder {
     /// Adds an instruction that is, or unconditionally leads to, `target`.
     fn lead_to(&mut self, target: Target) -> usize {
         let here = self.reversed.len();
-        match target {
-            Target::Accept => {
-                self.last_accept = Some(here);
-                self.push(constant(libc::BPF_RET, kept_octets()));
+        match target.place() {
+            Place::Return(value) => {
+                self.last_returns.retain(|&(known, _)| known != value);
+                self.last_returns.push((value, here));
+                self.push(constant(libc::BPF_RET, value));
             }
-            Target::Reject => {
-                self.last_reject = Some(here);
-                self.push(constant(libc::BPF_RET, 0));
-            }
-            Target::At(position) => {
+            Place::At(position) => {
                 let distance = u32::try_from(self.distance(position)).unwrap_or(u32::MAX);
                 self.push(constant(libc::BPF_JMP | libc::BPF_JA, distance));
             }
@@ -160,87 +179,92 @@ impl Builder {
 }
 
 /// Loads the octet at `X + offset`.
-pub(super) const fn load_u8(offset: u32) -> sock_filter {
+pub(crate) const fn load_u8(offset: u32) -> sock_filter {
     constant(libc::BPF_LD | libc::BPF_B | libc::BPF_IND, offset)
 }
 
 /// Loads the two octets at `X + offset`, big-endian.
-pub(super) const fn load_u16(offset: u32) -> sock_filter {
+pub(crate) const fn load_u16(offset: u32) -> sock_filter {
     constant(libc::BPF_LD | libc::BPF_H | libc::BPF_IND, offset)
 }
 
 /// Loads the two octets at `offset`, big-endian.
-pub(super) const fn load_u16_at(offset: u32) -> sock_filter {
+pub(crate) const fn load_u16_at(offset: u32) -> sock_filter {
     constant(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, offset)
 }
 
+/// Loads the four octets at `offset`; what a system call filter reads is in the machine's own order.
+pub(crate) const fn load_u32_at(offset: u32) -> sock_filter {
+    constant(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset)
+}
+
 /// Loads something the kernel knows about the packet: `SKF_AD_*`.
-pub(super) const fn load_ancillary(what: i32) -> sock_filter {
+pub(crate) const fn load_ancillary(what: i32) -> sock_filter {
     constant(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, (libc::SKF_AD_OFF + what) as u32)
 }
 
 /// Loads memory word `word`.
-pub(super) const fn load_word(word: u32) -> sock_filter {
+pub(crate) const fn load_word(word: u32) -> sock_filter {
     constant(libc::BPF_LD | libc::BPF_MEM, word)
 }
 
 /// Loads memory word `word` into X.
-pub(super) const fn load_x_word(word: u32) -> sock_filter {
+pub(crate) const fn load_x_word(word: u32) -> sock_filter {
     constant(libc::BPF_LDX | libc::BPF_MEM, word)
 }
 
 /// Sets X.
-pub(super) const fn set_x(value: u32) -> sock_filter {
+pub(crate) const fn set_x(value: u32) -> sock_filter {
     constant(libc::BPF_LDX | libc::BPF_IMM, value)
 }
 
 /// Stores the accumulator in memory word `word`.
-pub(super) const fn store(word: u32) -> sock_filter {
+pub(crate) const fn store(word: u32) -> sock_filter {
     constant(libc::BPF_ST, word)
 }
 
 /// Stores X in memory word `word`.
-pub(super) const fn store_x(word: u32) -> sock_filter {
+pub(crate) const fn store_x(word: u32) -> sock_filter {
     constant(libc::BPF_STX, word)
 }
 
 /// Adds a constant to the accumulator.
-pub(super) const fn add(value: u32) -> sock_filter {
+pub(crate) const fn add(value: u32) -> sock_filter {
     constant(libc::BPF_ALU | libc::BPF_ADD | libc::BPF_K, value)
 }
 
 /// Adds X to the accumulator.
-pub(super) const fn add_x() -> sock_filter {
+pub(crate) const fn add_x() -> sock_filter {
     constant(libc::BPF_ALU | libc::BPF_ADD | libc::BPF_X, 0)
 }
 
 /// Subtracts a constant from the accumulator; wraps.
-pub(super) const fn subtract(value: u32) -> sock_filter {
+pub(crate) const fn subtract(value: u32) -> sock_filter {
     constant(libc::BPF_ALU | libc::BPF_SUB | libc::BPF_K, value)
 }
 
 /// Subtracts X from the accumulator; wraps.
-pub(super) const fn subtract_x() -> sock_filter {
+pub(crate) const fn subtract_x() -> sock_filter {
     constant(libc::BPF_ALU | libc::BPF_SUB | libc::BPF_X, 0)
 }
 
 /// Keeps the bits in `mask`.
-pub(super) const fn mask(mask: u32) -> sock_filter {
+pub(crate) const fn mask(mask: u32) -> sock_filter {
     constant(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, mask)
 }
 
 /// Shifts the accumulator left.
-pub(super) const fn shift_left(bits: u32) -> sock_filter {
+pub(crate) const fn shift_left(bits: u32) -> sock_filter {
     constant(libc::BPF_ALU | libc::BPF_LSH | libc::BPF_K, bits)
 }
 
 /// X becomes the accumulator.
-pub(super) const fn a_to_x() -> sock_filter {
+pub(crate) const fn a_to_x() -> sock_filter {
     constant(libc::BPF_MISC | libc::BPF_TAX, 0)
 }
 
 /// The accumulator becomes X.
-pub(super) const fn x_to_a() -> sock_filter {
+pub(crate) const fn x_to_a() -> sock_filter {
     constant(libc::BPF_MISC | libc::BPF_TXA, 0)
 }
 
