@@ -41,9 +41,13 @@ pub(super) enum Profile {
 
 /// The rules of a profile; of two for the same number the first counts.
 pub(super) fn rules(profile: Profile) -> Vec<(u32, Rule)> {
-    let mut rules = Vec::new();
+    let mut rules: Vec<(u32, Rule)> = Vec::new();
     let mut add = |calls: &[libc::c_long], rule: Rule| {
-        rules.extend(calls.iter().filter_map(|&call| Some((u32::try_from(call).ok()?, rule))));
+        for number in calls.iter().filter_map(|&call| u32::try_from(call).ok()) {
+            if rules.iter().all(|&(listed, _)| listed != number) {
+                rules.push((number, rule));
+            }
+        }
     };
     add(&[libc::SYS_socket], Rule::Only(Argument(0), profile.families()));
     add(&[libc::SYS_ioctl], Rule::Not(Argument(1), &INJECTING));
@@ -69,8 +73,6 @@ pub(super) fn rules(profile: Profile) -> Vec<(u32, Rule)> {
     add(machine::BASE, Rule::Always(Verdict::Allow));
     add(&ANOTHER_WAY, Rule::Always(Verdict::Absent));
     add(&NEVER, Rule::Always(Verdict::Kill));
-    let mut seen = std::collections::BTreeSet::new();
-    rules.retain(|&(number, _)| seen.insert(number));
     rules
 }
 
