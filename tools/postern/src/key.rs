@@ -225,8 +225,13 @@ fn keep(path: &Path, secret: &[u8; KEY_BYTES]) -> Outcome<()> {
     let mut text = Zeroizing::new(base64::encode(secret));
     text.reserve_exact(1);
     text.push('\n');
-    whole_file::write_secret(path, text.as_bytes())
-        .map_err(|error| Failure::failed(&format!("cannot write {}", path.display()), error))
+    let shown = path.display();
+    whole_file::write_secret(path, text.as_bytes()).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => Failure::Usage(format!(
+            "{shown} is there already: choose another name or --key-file, or remove it when no key is in it"
+        )),
+        _ => Failure::failed(&format!("cannot write {shown}"), error),
+    })
 }
 
 fn switch(connection: &Connection, args: &SwitchArgs, disabled: bool) -> Outcome<Answer> {

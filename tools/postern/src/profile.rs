@@ -199,6 +199,13 @@ fn folder(variable: &str, fallback: &str) -> Option<PathBuf> {
 /// # Errors
 /// [`Failure::InvalidProfile`] when the file is no good, [`Failure::Usage`] when it has no such profile.
 pub fn find(path: &Path, name: &str) -> Outcome<Profile> {
+    if path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        return Err(Failure::Usage(format!(
+            "there is no profile {name:?}, because there is no {}: `postern key import` makes it (for a host that \
+             has no profile, write the knocks behind it)",
+            path.display()
+        )));
+    }
     let mut profiles = read::file(path)?;
     if let Some(position) = profiles.iter().position(|profile| profile.name == name) {
         return Ok(profiles.swap_remove(position));

@@ -318,21 +318,19 @@ fn dry_run(args: &KnockArgs, task: &Task, plan: &Plan) -> Outcome<u8> {
         line("counter", format!("{counter}, not written down"), json!(counter));
     }
     if let Means::Spa(spa) = &profile.means {
-        line(
-            "action",
-            if args.close { "close" } else { "open" }.to_owned(),
-            json!(if args.close { "close" } else { "open" }),
-        );
+        let action = if args.close { "close" } else { "open" };
+        line("action", action.to_owned(), json!(action));
         line("port", format!("udp/{}", spa.port), json!(spa.port));
-        let lease = if spa.lease_secs == 0 {
-            "the door's own time".to_owned()
-        } else {
-            format!("{} s", spa.lease_secs)
-        };
-        line("lease_secs", lease, json!(spa.lease_secs));
+        if !args.close {
+            let lease = match spa.lease_secs {
+                0 => "the door's own time".to_owned(),
+                secs => format!("{secs} s"),
+            };
+            line("lease_secs", lease, json!(spa.lease_secs));
+            line("one_shot", spa.one_shot.to_string(), json!(spa.one_shot));
+        }
         let claim = claim_text(&spa.claim);
         line("claim", claim.clone(), json!(claim));
-        line("one_shot", spa.one_shot.to_string(), json!(spa.one_shot));
     }
     if let Some(knocks) = &knocks {
         line("knocks", knocks.join(" "), json!(knocks));

@@ -57,7 +57,7 @@ pub fn file(path: &Path) -> Outcome<Vec<Profile>> {
 
 /// Reads the text of a profile file whose paths begin at `folder`.
 pub fn text_of(text: &str, folder: &Path) -> (Option<Vec<Profile>>, Vec<Finding>) {
-    Reader::parse(text, |reader, root| {
+    let (profiles, mut findings) = Reader::parse(text, |reader, root| {
         reader.known_keys(root, "the file", &["schema", "profile"]);
         reader.schema(root);
         let mut names: Vec<String> = Vec::new();
@@ -71,7 +71,9 @@ pub fn text_of(text: &str, folder: &Path) -> (Option<Vec<Profile>>, Vec<Finding>
             Some(profile)
         });
         Some(profiles)
-    })
+    });
+    findings.sort_by_key(|finding| (finding.line, finding.column));
+    (profiles, findings)
 }
 
 impl Reader<'_> {
@@ -282,4 +284,102 @@ pub fn name(text: &str) -> Outcome<&str> {
     is_name(text)
         .then_some(text)
         .ok_or_else(|| Failure::Usage(format!("{text:?} is no name: 1 to 32 of A-Z a-z 0-9 - _ .")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"schema = 1
+[[profile]]
+name = "a"
+gateway = "fe80::1%eth0"
+door = "ssh"
+device = "acacacacacacacacacacacacacacacac"
+key_file = "keys/a.key"
+port = 4000
+lease = "10m"
+one_shot = true
+claim = ["203.0.113.7", "2001:db8::7"]
+first_counter = 5
+epoch = 1
+remember = false
+copies = 2
+probe = "tcp/22"
+retry = 1
+timeout = "2s"
+family = "v6"
+[[profile]]
+name = "b"
+gateway = "gw"
+door = "scada"
+device = "acacacacacacacacacacacacacacacac"
+key_file = "/abs/b.key"
+first_counter = "18446744073709551615"
+rotating = { knocks = 4, look_ahead = 2, protocols = ["icmp"], ports = "1-9", within = "5s", exclude = ["icmp/99"] }
+[[profile]]
+name = "c"
+gateway = "gw"
+sequence = ["tcp/1"]
+delay = "50ms"
+"#;
+
+    fn read(text: &str) -> (Option<Vec<Profile>>, Vec<Finding>) {
+        text_of(text, Path::new("/home/maria/.config/postern"))
+    }
+
+    #[test]
+    fn everything_is_read() {
+        let (profiles, findings) = read(TEXT);
+        assert_eq!(findings, []);
+        let [a, b, c]: [Profile; 3] = profiles.unwrap().try_into().unwrap();
+        let Means::Spa(spa) = &a.means else { panic!("{a:?}") };
+        assert_eq!(spa.key.file, Path::new("/home/maria/.config/postern/keys/a.key"));
+        assert_eq!(
+            (spa.port, spa.lease_secs, spa.first_counter, spa.epoch, spa.copies),
+            (4000, 600, 5, 1, 2)
+        );
+        assert!(spa.one_shot && !spa.remember && matches!(&spa.claim, Claim::These(two) if two.len() == 2));
+        assert_eq!(
+            (a.probe, a.retries, a.timeout, a.family),
+            (Some(22), 1, Duration::from_secs(2), Family::V6)
+        );
+        let Means::Rotating(rotating) = &b.means else { panic!("{b:?}") };
+        assert_eq!((rotating.shape.knocks(), rotating.look_ahead, rotating.first_counter), (4, 2, u64::MAX));
+        assert_eq!((rotating.within, &*rotating.excluded), (Duration::from_secs(5), &[Step::icmp(99)][..]));
+        assert_eq!(rotating.key.file, Path::new("/abs/b.key"));
+        let Means::Fixed(fixed) = &c.means else { panic!("{c:?}") };
+        assert_eq!((fixed.steps.len(), fixed.delay), (1, Duration::from_millis(50)));
+        assert_eq!((c.probe, c.retries), (None, default::RETRIES));
+    }
+
+    #[test]
+    fn keys_of_one_way_are_unknown_to_the_others() {
+        for (from, to) in [
+            ("delay = \"50ms\"", "lease = \"1m\""),
+            ("look_ahead = 2", "look_behind = 2"),
+            ("epoch = 1", "sequense = []"),
+            ("claim = [\"203.0.113.7\", \"2001:db8::7\"]", "claim = []"),
+            ("name = \"c\"", "name = \"a\""),
+            ("lease = \"10m\"", "lease = \"1500ms\""),
+        ] {
+            let wrong = TEXT.replace(from, to);
+            assert_ne!(wrong, TEXT, "{from}");
+            let (profiles, findings) = read(&wrong);
+            assert!(profiles.is_none() && findings.len() == 1, "{to}: {findings:?}");
+        }
+    }
+
+    /// Whatever stands in the file, it is read or refused.
+    #[test]
+    fn no_octet_panics() {
+        for at in 0..TEXT.len() {
+            for octet in [b'"', b'0', b'-', b'[', b'=', b'\n', b'%'] {
+                let mut octets = TEXT.as_bytes().to_vec();
+                octets[at] = octet;
+                let (profiles, findings) = read(&String::from_utf8(octets).unwrap());
+                assert!(profiles.is_some() || !findings.is_empty());
+            }
+        }
+    }
 }

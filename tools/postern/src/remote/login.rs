@@ -132,10 +132,12 @@ pub(crate) fn typed(prompt: &str, what: &str, otherwise: &str) -> Outcome<Passwo
     silent.local_flags.remove(LocalFlags::ECHO);
     silent.local_flags.insert(LocalFlags::ECHONL);
     let mut password = Password::blank();
-    (&terminal).write_all(prompt.as_bytes()).map_err(|error| failed(&error))?;
+    // Before the prompt: whoever types ahead must not be shown, nor lose what they typed behind it.
     tcsetattr(&terminal, SetArg::TCSAFLUSH, &silent).map_err(|error| failed(&error))?;
     let longest = PASSWORD_BYTES_MAX as u64;
-    let read = BufReader::new(&terminal).take(longest).read_until(b'\n', &mut password.0);
+    let read = (&terminal)
+        .write_all(prompt.as_bytes())
+        .and_then(|()| BufReader::new(&terminal).take(longest).read_until(b'\n', &mut password.0));
     let restored = tcsetattr(&terminal, SetArg::TCSAFLUSH, &before);
     read.map_err(|error| failed(&error))?;
     restored.map_err(|error| failed(&error))?;

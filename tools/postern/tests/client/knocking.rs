@@ -1,0 +1,131 @@
+//! The tool against a verifier, and against a service.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, UdpSocket};
+use std::process::Stdio;
+use std::time::Duration;
+
+use postern_core::knock::{InterfaceSet, ServicePort};
+use postern_core::rule::{Door, DoorId};
+use postern_core::spa::key::SpaKey;
+use postern_core::spa::native::{Arrival, PACKET_BYTES, Verdict, Verifier};
+use postern_core::spa::policy::{DoorSet, Policy};
+use postern_core::time::{Duration as EngineDuration, Instant};
+
+use crate::bench::{Bench, DEVICE, FAR_AHEAD, SECRET};
+
+/// A bench whose profile `spa` knocks at `socket`, without a claim.
+fn bench(socket: &UdpSocket) -> Bench {
+    let bench = Bench::new();
+    let port = socket.local_addr().unwrap().port();
+    let profiles = bench.read(".config/postern/clients.toml");
+    let profiles = profiles.replace("claim = [\"203.0.113.7\"]", &format!("port = {port}\ncopies = 2"));
+    bench.write(".config/postern/clients.toml", &profiles, 0o600);
+    bench
+}
+
+fn socket() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    socket
+}
+
+fn packet(socket: &UdpSocket) -> [u8; PACKET_BYTES] {
+    let mut packet = [0; PACKET_BYTES + 1];
+    let length = socket.recv(&mut packet).unwrap();
+    packet[..length].try_into().expect("128 octets")
+}
+
+#[test]
+fn a_gateway_takes_the_packets_of_the_tool_each_once() {
+    let socket = socket();
+    let bench = bench(&socket);
+    let mut verifier = Verifier::new(DEVICE);
+    let longest = Some(EngineDuration::from_secs(3600));
+    let policy = Policy { doors: DoorSet::NONE.with(DoorId(0)), longest, ..Policy::default() };
+    verifier.add(&SpaKey::new(SECRET), policy, 0).unwrap();
+    let door = Door {
+        name: "ssh".try_into().unwrap(),
+        ports: heapless::Vec::from_slice(&[ServicePort::tcp(22)]).unwrap(),
+        open_for: EngineDuration::from_secs(30),
+        target: None,
+        interfaces: InterfaceSet::ALL,
+    };
+    let doors = std::slice::from_ref(&door);
+    let arrival = Arrival { seen_from: [198, 51, 100, 7].into(), at: Instant::from_millis(1), wall: None };
+    for visit in 1..=3_u64 {
+        let (printed, said) = bench.expect(&["knock", "spa", "--json"], 0);
+        assert!(said.is_empty(), "{said}");
+        let counter = FAR_AHEAD + 5000 * visit;
+        assert!(printed.contains(&format!("\"counter\": {counter},")), "{printed}");
+        let (first, copy) = (packet(&socket), packet(&socket));
+        assert_eq!(first, copy);
+        let mut verdict = verifier.verify(&first, arrival, doors).unwrap();
+        if let Verdict::Waiting(waiting) = verdict {
+            verifier.persisted(waiting.tag, waiting.ceiling);
+            verdict = Verdict::Admitted(verifier.resume(&waiting, arrival.at, None, doors).unwrap());
+        }
+        let Verdict::Admitted(admitted) = verdict else { panic!("it waits again") };
+        assert_eq!((admitted.counter, admitted.lease), (counter, EngineDuration::from_secs(600)));
+        assert!(verifier.verify(&copy, arrival, doors).is_err());
+    }
+}
+
+#[test]
+fn nothing_is_sent_where_the_counter_cannot_be_kept() {
+    let socket = socket();
+    let bench = bench(&socket);
+    socket.set_nonblocking(true).unwrap();
+    // A file in the place of the folder.
+    std::fs::remove_dir_all(bench.path(".local/state/postern")).unwrap();
+    bench.write(".local/state/postern", "", 0o600);
+    let (_, said) = bench.expect(&["knock", "spa"], 1);
+    assert!(said.contains("nothing was sent"), "{said}");
+    for harmless in [&["knock", "spa", "--dry-run"][..], &["knock", "spa", "--check"]] {
+        bench.run(harmless);
+    }
+    assert!(socket.recv(&mut [0; 200]).is_err(), "a packet was sent");
+}
+
+#[test]
+fn the_relay_is_transparent_and_knocks_first() {
+    let socket = socket();
+    let bench = bench(&socket);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let service = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"greeting ").unwrap();
+        let mut heard = Vec::new();
+        stream.read_to_end(&mut heard).unwrap();
+        heard.reverse();
+        stream.write_all(&heard).unwrap();
+    });
+    let mut relay =
+        bench.command(env!("CARGO_BIN_EXE_postern"), &["knock", "spa", "--proxy", "127.0.0.1", &port]);
+    let relay = relay.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut relay = relay.spawn().unwrap();
+    relay.stdin.take().unwrap().write_all(b"\x00\xff\n drawer").unwrap();
+    let output = relay.wait_with_output().unwrap();
+    service.join().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+    assert_eq!(output.stdout, b"greeting reward \n\xff\x00");
+    packet(&socket);
+}
+
+#[test]
+fn times_and_numbers_have_bounds() {
+    let bench = Bench::new();
+    for wrong in [
+        &["--timeout", "0"][..],
+        &["--timeout", "18446744073709551615"],
+        &["--delay", "18446744073709551615"],
+        &["--retry", "21", "--probe", "tcp/1"],
+        &["--probe", "tcp/0"],
+        &["--probe", "udp/1"],
+        &["--proxy", "host"],
+    ] {
+        bench.expect(&[&["knock", "127.0.0.1", "udp/9"], wrong].concat(), 2);
+    }
+    bench.expect(&["knock", "127.0.0.1", "udp/9", "--proxy", "127.0.0.1", "70000"], 2);
+}
