@@ -1,8 +1,9 @@
 //! Payloads: a site in postcard, by the number of its schema.
 //!
 //! Schema 1 is [`crate::site`] and frozen. The next one is a new module with a `From` of the site
-//! before it, one more arm in [`decode`], and golden octets; `tests/migration.rs` does all of that
-//! with a pretended schema 2, so that it is routine when the time comes.
+//! before it, one more arm in [`decode`], and golden octets (`tests/golden.rs`);
+//! `tests/migration.rs` does all of that with a pretended schema 2, so that it is routine when the
+//! time comes.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
