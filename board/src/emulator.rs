@@ -19,7 +19,7 @@ pub struct Emulator {
     pub drive_interface: &'static str,
     /// Model of the network card with its network called `outside`; `None` for one on the board.
     pub network_device: Option<&'static str>,
-    /// Further devices, such as the watchdog.
+    /// Further devices, such as the watchdog, ahead of the network card.
     pub devices: &'static [&'static str],
 }
 

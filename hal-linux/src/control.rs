@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Group, chown};
+use nix::unistd::{Gid, chown};
 
-use crate::readiness;
+use crate::{accounts, readiness};
 
 /// Why there is no control socket.
 #[derive(Debug)]
@@ -103,9 +103,8 @@ impl ControlListener {
         let listener = listener?;
         listener.set_nonblocking(true).map_err(refused)?;
         if let Some(name) = group {
-            let found = Group::from_name(name).ok().flatten();
-            let found = found.ok_or_else(|| ControlError::NoSuchGroup(name.to_owned()))?;
-            chown(path, None, Some(found.gid)).map_err(|error| refused(error.into()))?;
+            let group = accounts::group(name).ok_or_else(|| ControlError::NoSuchGroup(name.to_owned()))?;
+            chown(path, None, Some(Gid::from_raw(group))).map_err(|error| refused(error.into()))?;
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(refused)?;
         }
         Ok(Self { listener, path: path.to_owned() })

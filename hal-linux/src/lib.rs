@@ -1,6 +1,7 @@
 //! Linux adapters of Postern. The only crate of the workspace that may hold `unsafe`, each block
 //! with its `// SAFETY:`.
 
+pub mod accounts;
 mod bpf;
 pub mod capture;
 pub mod clock;

@@ -1,10 +1,11 @@
 //! Giving up the superuser.
 
 use core::fmt;
-use std::ffi::CString;
 
 use nix::errno::Errno;
-use nix::unistd::{User, geteuid, getuid, initgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Uid, geteuid, getuid, setgroups, setresgid, setresuid};
+
+use crate::accounts;
 
 /// Why the process is still who it was.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,18 +47,20 @@ pub fn is_superuser() -> bool {
 /// [`UserError`]; the process must not go on then.
 pub fn become_user(name: &str) -> Result<(), UserError> {
     let no_such = || UserError::NoSuchUser(name.to_owned());
-    let user = User::from_name(name).ok().flatten().ok_or_else(no_such)?;
-    if user.uid.is_root() {
+    let account = accounts::user(name).ok_or_else(no_such)?;
+    let (user, group) = (Uid::from_raw(account.user), Gid::from_raw(account.group));
+    if user.is_root() {
         return Err(UserError::IsSuperuser(name.to_owned()));
     }
-    if getuid() == user.uid && geteuid() == user.uid {
+    if getuid() == user && geteuid() == user {
         return Ok(());
     }
     let refused = |error| UserError::Refused(name.to_owned(), error);
-    let c_name = CString::new(name).map_err(|_| no_such())?;
-    initgroups(&c_name, user.gid).map_err(refused)?;
-    setresgid(user.gid, user.gid, user.gid).map_err(refused)?;
-    setresuid(user.uid, user.uid, user.uid).map_err(refused)
+    let others = accounts::groups_of(name).into_iter().map(Gid::from_raw);
+    let groups: Vec<Gid> = std::iter::once(group).chain(others).collect();
+    setgroups(&groups).map_err(refused)?;
+    setresgid(group, group, group).map_err(refused)?;
+    setresuid(user, user, user).map_err(refused)
 }
 
 #[cfg(test)]

@@ -247,6 +247,7 @@ fn arguments(emulator: &Emulator) -> Vec<String> {
     for word in ["-display", "none", "-monitor", "none", "-no-user-config", "-action", "watchdog=reset"] {
         words.push(word.to_owned());
     }
+    words.extend(emulator.disk.iter().chain(emulator.devices).map(|word| (*word).to_owned()));
     match emulator.network_device {
         Some(model) => {
             words.extend(["-netdev".to_owned(), format!("tap,id=outside,{tap}")]);
@@ -257,6 +258,5 @@ fn arguments(emulator: &Emulator) -> Vec<String> {
     if let Firmware::Loader(path) = emulator.firmware {
         words.extend(["-nodefaults".to_owned(), "-bios".to_owned(), path.to_owned()]);
     }
-    words.extend(emulator.disk.iter().chain(emulator.devices).map(|word| (*word).to_owned()));
     words
 }

@@ -105,6 +105,8 @@ fn settle(
     for name in ["cfgetispeed", "cfgetospeed", "cfsetispeed", "cfsetospeed", "cfsetspeed"] {
         flags += &static_speed(name, target.first_glibc());
     }
+    // Linkers align for kernels with pages of 64 KiB, which no board has: that is 48 KiB of nothing.
+    flags += " -Clink-arg=-Wl,-z,max-page-size=16384";
     cargo.env(format!("CARGO_TARGET_{variable}_RUSTFLAGS"), flags);
     for unwanted in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "RUSTUP_TOOLCHAIN"] {
         cargo.env_remove(unwanted);
