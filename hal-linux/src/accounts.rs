@@ -19,6 +19,11 @@ pub fn user(name: &str) -> Option<Account> {
     user_in(&fs::read_to_string("/etc/passwd").ok()?, name)
 }
 
+/// The first user with the id `number`, if the file can be read and has one.
+pub fn user_with(number: u32) -> Option<Account> {
+    user_with_in(&fs::read_to_string("/etc/passwd").ok()?, number)
+}
+
 /// The id of the group called `name`, if the file can be read and has it.
 pub fn group(name: &str) -> Option<u32> {
     group_in(&fs::read_to_string("/etc/group").ok()?, name)
@@ -39,6 +44,11 @@ fn fields<'t>(text: &'t str, name: &str) -> Option<impl Iterator<Item = &'t str>
 fn user_in(text: &str, name: &str) -> Option<Account> {
     let mut fields = fields(text, name)?.skip(1);
     Some(Account { user: fields.next()?.parse().ok()?, group: fields.next()?.parse().ok()? })
+}
+
+fn user_with_in(text: &str, number: u32) -> Option<Account> {
+    let names = text.lines().filter_map(|line| line.split(':').next());
+    names.filter_map(|name| user_in(text, name)).find(|account| account.user == number)
 }
 
 fn group_in(text: &str, name: &str) -> Option<u32> {
@@ -65,6 +75,8 @@ mod tests {
     #[test]
     fn a_user_has_two_ids() {
         assert_eq!(user_in(PASSWD, "console"), Some(Account { user: 100, group: 101 }));
+        assert_eq!(user_with_in(PASSWD, 100), user_in(PASSWD, "console"));
+        assert_eq!(user_with_in(PASSWD, 101), None);
         assert_eq!(user_in(PASSWD, "consol"), None);
         assert_eq!(user_in(PASSWD, "+broken"), None);
         assert_eq!(user_in(PASSWD, ""), None);

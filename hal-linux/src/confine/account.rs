@@ -5,9 +5,10 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown};
 
 use nix::errno::Errno;
 use nix::sys::prctl::{set_dumpable, set_keepcaps};
-use nix::unistd::{Gid, Uid, User, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
 use super::error::{ConfineError, while_trying};
+use crate::accounts;
 use crate::user::become_user;
 
 /// Lock of all iptables programs of the legacy kind (`XT_LOCK_NAME` of iptables).
@@ -23,30 +24,18 @@ pub(super) struct Account {
 impl Account {
     /// By name or number. A number that no user has is its own group.
     pub(super) fn find(text: &str) -> Result<Self, ConfineError> {
-        let known = match text.parse().map(Uid::from_raw) {
-            Ok(number) => User::from_uid(number).ok().flatten().or_else(|| nobody_in_particular(number)),
-            Err(_) => User::from_name(text).ok().flatten(),
+        let known = match text.parse() {
+            Ok(number) => {
+                accounts::user_with(number).unwrap_or(accounts::Account { user: number, group: number })
+            }
+            Err(_) => accounts::user(text).ok_or_else(|| ConfineError::NoSuchUser(text.to_owned()))?,
         };
-        let user = known.ok_or_else(|| ConfineError::NoSuchUser(text.to_owned()))?;
-        Ok(Self { user: user.uid, group: user.gid })
+        Ok(Self { user: Uid::from_raw(known.user), group: Gid::from_raw(known.group) })
     }
 
     pub(super) fn group(self) -> u32 {
         self.group.as_raw()
     }
-}
-
-fn nobody_in_particular(number: Uid) -> Option<User> {
-    let group = Gid::from_raw(number.as_raw());
-    Some(User {
-        name: String::new(),
-        passwd: std::ffi::CString::default(),
-        uid: number,
-        gid: group,
-        gecos: std::ffi::CString::default(),
-        dir: "/".into(),
-        shell: "/".into(),
-    })
 }
 
 /// Whom a process becomes.
