@@ -5,4 +5,5 @@ mod changes;
 mod faults;
 mod logins;
 mod noise;
+mod splices;
 mod world;

@@ -11,6 +11,7 @@ use postern_console::rpc::reply::{Challenge, LoggedIn, Reply, Status};
 use postern_console::rpc::request::{NewAccount, Request, Source, Standing};
 use postern_console::rpc::{Answer, Call, Deframer, FRAME_BYTES_MAX, Refusal, encode_frame};
 use postern_console::scram::{self, Exchange};
+use postern_core::audit::Event;
 use postern_core::engine::{Engine, Input, Keys};
 use postern_core::hash::HashKey;
 use postern_core::limits::INTERFACES_MAX;
@@ -87,6 +88,19 @@ impl FakeMachine {
         }
         records
     }
+
+    /// Slots that were audited as refused since the last call, and why.
+    pub(crate) fn refused_slots(&mut self, now: Instant) -> Vec<(u8, &'static str)> {
+        let mut refused = Vec::new();
+        while let Some(record) = self.engine.next_record(now) {
+            let id = record.id;
+            if let Event::SlotRefused { slot, reason } = record.event {
+                refused.push((slot, reason));
+            }
+            self.engine.record_written(id);
+        }
+        refused
+    }
 }
 
 impl Machine for FakeMachine {
@@ -149,26 +163,44 @@ pub(crate) const PASSWORD: &[u8] = b"correct horse battery";
 impl World {
     /// A gateway fresh from the factory.
     pub(crate) fn new() -> Self {
-        let medium = Medium::default();
-        let memory = Memory { octets: vec![0; PARTITION_BYTES_MIN], medium: medium.clone() };
-        Self::started(memory, medium, Instant::from_millis(5000))
+        Self::of_device(0x5a)
     }
 
-    fn started(memory: Memory, medium: Medium, now: Instant) -> Self {
+    /// One of another device: its identity is made of this octet.
+    pub(crate) fn of_device(random: u8) -> Self {
+        let medium = Medium::default();
+        let memory = Memory { octets: vec![0; PARTITION_BYTES_MIN], medium: medium.clone() };
+        Self::started(memory, medium, Instant::from_millis(5000), random)
+    }
+
+    fn started(memory: Memory, medium: Medium, now: Instant, random: u8) -> Self {
         let mut configuration = Configuration::choose(Store::open(memory).unwrap(), factory());
         let rules = configuration.rules().unwrap();
         let engine = Box::new(Engine::new(rules, HashKey::new([1; 16])));
         let applied = Box::new(configuration.site().clone());
         let mut machine = FakeMachine { engine, applied, refuses: false, random: 0 };
-        configuration.identify(|| Ok([0x5a; 48])).unwrap();
+        configuration.identify(|| Ok([random; 48])).unwrap();
         configuration.started(&mut machine, now);
         Self { configuration, machine, desk: Desk::new(), now, medium, peers: 0, number: 0 }
     }
 
     /// The machine starts anew from what is on the medium.
     pub(crate) fn restart(self) -> Self {
-        let memory = self.configuration.into_store().into_partition();
-        Self::started(memory, self.medium, Instant::from_millis(1000))
+        self.restart_with(|_| ())
+    }
+
+    /// The machine starts anew after somebody has changed what is on the medium.
+    pub(crate) fn restart_with(self, change: impl FnOnce(&mut [u8])) -> Self {
+        let mut memory = self.configuration.into_store().into_partition();
+        change(&mut memory.octets);
+        Self::started(memory, self.medium, Instant::from_millis(1000), 0x5a)
+    }
+
+    /// Everything on the medium.
+    pub(crate) fn image(self) -> (Self, Vec<u8>) {
+        let mut image = Vec::new();
+        let world = self.restart_with(|octets| image = octets.to_vec());
+        (world, image)
     }
 
     /// Time passes.
