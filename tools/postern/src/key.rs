@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | [`place`] | the site file or the gateway that is changed |
 //! | [`edit`] | the changes, as changes of a site file's text |
-//! | [`line`] | a key with everything its holder needs, in one line |
+//! | [`mod@line`] | a key with everything its holder needs, in one line |
 //! | [`square`] | the same as a QR code in the terminal |
 //! | [`transfer`] | `key export` and `key import` |
 

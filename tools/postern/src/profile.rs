@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`read`] | the file, with the place of what is wrong |
 //! | [`private`] | files that nobody else may read |
-//! | [`write`] | adding and replacing profiles |
+//! | [`mod@write`] | adding and replacing profiles |
 //! | [`counters`] | numbers that are written down before they are used |
 //!
 //! `CLIENTS.md` at the root of the repository describes the format for people.

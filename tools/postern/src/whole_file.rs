@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Writes a file by way of another beside it; a partition or device is written in place.
+/// Writes a file by way of another beside it, with the permissions of the file that was there; a
+/// partition or device is written in place.
 ///
 /// # Errors
 /// From the system; a file that was there is as it was.
@@ -23,15 +24,19 @@ pub fn write(path: &Path, octets: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let fresh = path.with_file_name(name);
-    let written = write_new(&fresh, octets).and_then(|()| std::fs::rename(&fresh, path));
+    let written = write_new(&fresh, octets, path).and_then(|()| std::fs::rename(&fresh, path));
     // A full disk must not keep half a file.
     written.inspect_err(|_| {
         let _ = std::fs::remove_file(&fresh);
     })
 }
 
-fn write_new(path: &Path, octets: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, octets: &[u8], like: &Path) -> io::Result<()> {
     let mut file = File::create(path)?;
+    // Before anything is in it: whoever may not read the old one must not read this one either.
+    if let Ok(metadata) = like.metadata() {
+        file.set_permissions(metadata.permissions())?;
+    }
     file.write_all(octets)?;
     file.sync_all()
 }
