@@ -4,12 +4,15 @@
 //! Before it is there, the unsealed slot is in force because there is no identity; afterwards,
 //! because the identity names it; and the first commit is sealed. So nothing can be lost between two
 //! steps, not even on a medium that says it has written and has not.
+//!
+//! Marks and leases from before are sealed first: while there is no identity a sealed record does
+//! not count, and with the identity it is the newest.
 
 use postern_core::port::{Partition, SECTOR_BYTES};
 
 use super::identity::Identity;
 use super::store::{CommitError, Store};
-use super::{COPIES, identity_offset};
+use super::{COPIES, identity_offset, lease_offset, record_offset};
 
 impl<P: Partition> Store<P> {
     /// Gives the device its identity. One that has an identity keeps it, and a copy that is damaged
@@ -17,8 +20,10 @@ impl<P: Partition> Store<P> {
     ///
     /// # Errors
     /// [`CommitError`]; the device has its identity or has none yet, and its configuration either
-    /// way.
+    /// way. When it may have an identity that cannot be read it gets no other: what it sealed would
+    /// be lost for good.
     pub fn adopt(&mut self, identity: Identity) -> Result<(), CommitError> {
+        let first = self.identity.is_none();
         let identity = match (&self.identity, self.in_force()) {
             (Some(own), _) => own.clone(),
             (None, Some(header)) => identity.adopting(header),
@@ -28,16 +33,42 @@ impl<P: Partition> Store<P> {
         let mut good = 0;
         for copy in 0..COPIES {
             let mut found = [0; SECTOR_BYTES];
-            let there = self.partition.read(identity_offset(copy), &mut found).is_ok() && found == sector;
-            good += usize::from(there);
-        }
-        if good < COPIES {
-            let written = self.write_record(&sector, identity_offset);
-            self.read_again();
-            if written? == 0 {
-                return Err(CommitError::ReadBack);
+            match self.partition.read(identity_offset(copy), &mut found) {
+                Err(error) if first => return Err(error.into()),
+                read => good += usize::from(read.is_ok() && found == sector),
             }
+        }
+        if good == COPIES {
+            return Ok(());
+        }
+        if first {
+            self.seal_records(&identity)?;
+        }
+        let written = self.write_record(&sector, identity_offset);
+        self.read_again();
+        expect_one(written?)
+    }
+
+    /// Writes marks and leases once more, sealed by the device that is to be.
+    fn seal_records(&mut self, identity: &Identity) -> Result<(), CommitError> {
+        // Even if one fails its number may be on the medium: it is not used for anything else.
+        if self.journal.sequence != 0 {
+            self.journal.sequence = self.journal.sequence.saturating_add(1);
+            let index = self.journal.record_index();
+            let record = self.journal.encode(Some(&identity.key));
+            expect_one(self.write_record(&record, |copy| record_offset(copy, index))?)?;
+        }
+        if self.leases.sequence != 0 {
+            self.leases.sequence = self.leases.sequence.saturating_add(1);
+            let index = self.leases.record_index();
+            let record = self.leases.encode(Some(&identity.key));
+            expect_one(self.write_record(&record, |copy| lease_offset(copy, index))?)?;
         }
         Ok(())
     }
+}
+
+/// One copy that can be read back is enough.
+const fn expect_one(copies: usize) -> Result<(), CommitError> {
+    if copies == 0 { Err(CommitError::ReadBack) } else { Ok(()) }
 }

@@ -37,6 +37,8 @@ pub enum CommitError {
     TooLong,
     /// There is no such trial.
     NoSuchTrial,
+    /// Its floor is below the device's, so it would never count.
+    BelowFloor,
     /// The medium did not do as it was told. After a reboot the old state or the new one is in
     /// force, never a mixture.
     Medium(PartitionError),
@@ -171,10 +173,13 @@ impl<P: Partition> Store<P> {
         if payload.len() > PAYLOAD_BYTES_MAX {
             return Err(CommitError::TooLong);
         }
+        // Acknowledged, it would be gone with the next start.
+        if floor < self.journal.floor {
+            return Err(CommitError::BelowFloor);
+        }
         let digest = <[u8; 32]>::from(Sha256::digest(payload));
-        if let Some(header) =
-            self.in_force().filter(|header| header.digest == digest && header.floor == floor)
-        {
+        let same = |header: &&Header| (header.digest, header.floor, header.schema) == (digest, floor, schema);
+        if let Some(header) = self.in_force().filter(same) {
             return Ok(*header);
         }
         let generation = self.next_generation;

@@ -14,11 +14,14 @@ struct Memory {
     flush_fails: bool,
     /// Offset whose writes are lost.
     deaf_at: Option<u64>,
+    /// Offsets that cannot be read.
+    unreadable: Vec<u64>,
 }
 
 impl Memory {
     fn blank() -> Self {
-        Self { bytes: std::vec![0; PARTITION_BYTES_MIN], writes: 0, flush_fails: false, deaf_at: None }
+        let bytes = std::vec![0; PARTITION_BYTES_MIN];
+        Self { bytes, writes: 0, flush_fails: false, deaf_at: None, unreadable: Vec::new() }
     }
 }
 
@@ -28,6 +31,9 @@ impl Partition for Memory {
     }
 
     fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), PartitionError> {
+        if self.unreadable.contains(&offset) {
+            return Err(PartitionError::Read);
+        }
         let start = usize::try_from(offset).unwrap();
         let source = self.bytes.get(start..start + buffer.len()).ok_or(PartitionError::OutOfRange)?;
         buffer.copy_from_slice(source);
@@ -136,7 +142,9 @@ fn a_raised_floor_refuses_what_lies_below() {
     store.commit(b"strong", 1, 3, Kind::Permanent).unwrap();
     store.mark(Mark::Floor(3)).unwrap();
     assert_eq!(in_force(&mut store), Some(b"strong".to_vec()));
-    store.commit(b"weak again", 1, 0, Kind::Permanent).unwrap();
+    for kind in [Kind::Permanent, Kind::Trial] {
+        assert_eq!(store.commit(b"weak again", 1, 2, kind), Err(CommitError::BelowFloor));
+    }
     assert_eq!(in_force(&mut reopened(store)), Some(b"strong".to_vec()));
 }
 
@@ -240,6 +248,41 @@ fn a_device_makes_its_own_what_it_was_flashed_with() {
     let header = *store.in_force().unwrap();
     assert!(header.seal.is_some());
     assert_eq!(in_force(&mut reopened(store)), Some(b"mine".to_vec()));
+}
+
+#[test]
+fn what_was_marked_and_leased_before_the_identity_stays() {
+    let mut store = open(Memory::blank());
+    store.commit(b"old", 1, 2, Kind::Permanent).unwrap();
+    let trial = store.commit(b"tried", 1, 3, Kind::Trial).unwrap();
+    store.confirm(trial.generation).unwrap();
+    store.lease(Lease { fingerprint: 7, ceiling: 1000 }, &[7]).unwrap();
+    store.adopt(device(1)).unwrap();
+    let mut store = reopened(store);
+    assert_eq!(in_force(&mut store), Some(b"tried".to_vec()), "confirmed stays confirmed");
+    assert_eq!((store.journal().floor, store.leases().ceiling(7)), (3, Some(1000)));
+}
+
+#[test]
+fn a_device_that_cannot_read_its_identity_gets_no_other() {
+    let mut store = adopted();
+    store.commit(b"mine", 1, 0, Kind::Permanent).unwrap();
+    let mut memory = store.into_partition();
+    memory.unreadable = std::vec![identity_offset(0), identity_offset(1)];
+    let mut store = open(memory);
+    assert!(store.identity().is_none());
+    assert_eq!(store.adopt(device(2)), Err(CommitError::Medium(PartitionError::Read)));
+    let mut memory = store.into_partition();
+    memory.unreadable.clear();
+    assert_eq!(in_force(&mut open(memory)), Some(b"mine".to_vec()), "once it reads again");
+}
+
+#[test]
+fn the_same_octets_of_another_schema_are_another_configuration() {
+    let mut store = open(Memory::blank());
+    store.commit(b"doors", 1, 0, Kind::Permanent).unwrap();
+    store.commit(b"doors", 2, 0, Kind::Permanent).unwrap();
+    assert_eq!(reopened(store).in_force().unwrap().schema, 2);
 }
 
 #[test]
