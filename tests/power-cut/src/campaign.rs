@@ -1,15 +1,19 @@
 //! Cuts one operation everywhere and counts.
 
-use postern_config::partition::{Choice, Kind, Mark, PAYLOAD_BYTES_MAX, Store};
+use postern_config::partition::{Choice, Identity, Kind, Lease, Mark, PAYLOAD_BYTES_MAX, Store};
 use postern_core::port::SECTOR_BYTES;
 use postern_sim::random::Random;
 
+use crate::faults::history;
 use crate::medium::{Image, Operation, Recorder, Sector};
-use crate::oracle::{Expected, Violation, check};
+use crate::oracle::{Expected, View, Violation, check};
 use crate::tear::{FILLS, tear};
 
 /// Sectors whose subsets are all tried; of more, a choice.
-const SUBSETS_OF_MAX: usize = 10;
+const SUBSETS_OF_MAX: usize = 8;
+
+/// Sectors not flushed, up to which the power is cut behind every write; a wipe has more.
+const PENDING_MAX: usize = 40;
 
 /// Something the firmware does to its store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +30,27 @@ pub enum Action {
     Boot,
     /// The security floor is raised to what is in force.
     RaiseFloor,
+    /// A commit whose payload has the next schema.
+    Migrate(Vec<u8>),
+    /// The lease of this key is raised to this.
+    Lease(u64, u64),
+    /// The device gets its identity, of this octet.
+    Adopt(u8),
+    /// Every slot is erased.
+    Wipe,
+}
+
+/// A mistake made on purpose, to see that it is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// The store does not flush.
+    NoFlush,
+    /// The store flushes after it has acknowledged.
+    LateFlush,
+    /// Opening does not look at the marks.
+    MarksIgnored,
+    /// Opening does not look at the leases.
+    LeasesIgnored,
 }
 
 /// How much is tried.
@@ -37,6 +62,8 @@ pub struct Effort {
     pub second_cut: bool,
     /// Subsets tried where there are too many for all.
     pub subsets_sampled: usize,
+    /// A mistake made on purpose.
+    pub bug: Option<Bug>,
 }
 
 /// A state that must not be, and where to find it again.
@@ -82,6 +109,12 @@ pub fn carry_out<P: postern_core::port::Partition>(store: &mut Store<P>, action:
             let floor = store.in_force().map_or(0, |header| header.floor);
             store.mark(Mark::Floor(floor)).is_ok()
         }
+        Action::Migrate(payload) => store.commit(payload, 2, floor(store), Kind::Permanent).is_ok(),
+        Action::Lease(fingerprint, ceiling) => {
+            store.lease(Lease { fingerprint: *fingerprint, ceiling: *ceiling }, &[*fingerprint]).is_ok()
+        }
+        Action::Adopt(octet) => store.adopt(Identity::from_random(&[*octet; 48])).is_ok(),
+        Action::Wipe => store.wipe().is_ok(),
     }
 }
 
@@ -128,18 +161,14 @@ struct Cutter {
 
 impl Cutter {
     fn cut(&mut self, start: &Image, action: &Action, second_cut: bool) {
-        let before = self.view(start.clone());
         let mut store = Store::open(Recorder::new(start.clone())).unwrap_or_else(|error| panic!("{error:?}"));
         let done = carry_out(&mut store, action);
-        let (end, operations) = store.into_partition().into_parts();
-        let after = self.view(end);
-        let mut expected = Expected {
-            before: before.0,
-            after: after.0,
-            journal_before: before.1,
-            journal_after: after.1,
-            acknowledged: false,
-        };
+        let (end, mut operations) = store.into_partition().into_parts();
+        self.plant(&mut operations);
+        let before = View::of(start.clone(), &mut self.buffer);
+        let after = View::of(end, &mut self.buffer);
+        let older_firmware = matches!(action, Action::Migrate(_)).then(|| before.payload.clone());
+        let mut expected = Expected { before, after, older_firmware, acknowledged: false, lied: None };
         let mut synced = start.clone();
         let mut pending: Vec<(usize, Sector)> = Vec::new();
         for (position, operation) in operations.iter().enumerate() {
@@ -147,7 +176,9 @@ impl Cutter {
                 Operation::Write(index, sector) => {
                     pending.push((*index, **sector));
                     let what = format!("{} cut behind operation {position}", name(action));
-                    self.subsets(&synced, &pending, &expected, &what, second_cut);
+                    if pending.len() <= PENDING_MAX || position % 61 == 0 {
+                        self.subsets(&synced, &pending, &expected, &what, second_cut);
+                    }
                 }
                 Operation::Flush => {
                     for (index, sector) in pending.drain(..) {
@@ -158,16 +189,34 @@ impl Cutter {
             }
         }
         expected.acknowledged = done;
-        self.judge(synced, &expected, || format!("{} after the acknowledgement", name(action)));
+        let what = format!("{} after the acknowledgement", name(action));
+        self.subsets(&synced, &pending, &expected, &what, false);
+        self.lie(start, &operations, expected, name(action));
     }
 
-    fn view(&mut self, image: Image) -> (Option<Vec<u8>>, postern_config::partition::JournalState) {
-        let mut store = Store::open(image).unwrap_or_else(|error| panic!("{error:?}"));
-        let payload = match store.choice() {
-            Choice::Factory => None,
-            Choice::Slot(index) => store.read(index, &mut self.buffer).ok().map(<[u8]>::to_vec),
-        };
-        (payload, *store.journal())
+    /// The medium flushed nothing and said it had: whatever was written may be there or not.
+    fn lie(&mut self, start: &Image, operations: &[Operation], mut expected: Expected, action: &str) {
+        expected.acknowledged = false;
+        expected.older_firmware = None;
+        expected.lied = Some(history(start, &mut self.buffer));
+        let writes = operations.iter().filter_map(|operation| match operation {
+            Operation::Write(index, sector) => Some((*index, **sector)),
+            Operation::Flush => None,
+        });
+        let writes: Vec<(usize, Sector)> = writes.collect();
+        self.subsets(start, &writes, &expected, &format!("{action} on a medium that lied"), false);
+    }
+
+    fn plant(&self, operations: &mut Vec<Operation>) {
+        match self.effort.bug {
+            Some(Bug::NoFlush) => operations.retain(|one| matches!(one, Operation::Write(..))),
+            Some(Bug::LateFlush) => {
+                if let Some(last) = operations.iter().rposition(|one| matches!(one, Operation::Flush)) {
+                    operations.truncate(last);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Every subset of the pending sectors may have arrived; the newest one may be torn besides.
@@ -179,29 +228,36 @@ impl Cutter {
         what: &str,
         second: bool,
     ) {
-        let count = pending.len();
-        let all = 1_u64 << count.min(63);
-        let masks: Vec<u64> = if count <= SUBSETS_OF_MAX {
-            (0..all).collect()
-        } else {
-            let mut masks = vec![0, all - 1];
-            masks.extend((0..count).flat_map(|bit| [1 << bit, (all - 1) ^ (1 << bit)]));
-            masks.extend((0..self.effort.subsets_sampled).map(|_| self.random.bits() & (all - 1)));
-            masks
-        };
-        for mask in masks {
+        for (number, arrived) in self.choose_subsets(pending.len()).into_iter().enumerate() {
             let mut image = synced.clone();
-            for (bit, (index, sector)) in pending.iter().enumerate() {
-                if mask & (1 << bit) != 0 {
-                    image.set(*index, *sector);
-                }
+            for ((index, sector), _) in pending.iter().zip(&arrived).filter(|(_, arrived)| **arrived) {
+                image.set(*index, *sector);
             }
-            self.torn(&image, pending, mask, expected, what);
-            if second && mask % 7 == 1 {
+            image = image.light();
+            self.torn(&image, pending, &arrived, expected, what);
+            if second && number % 7 == 1 {
                 self.cut_again(&image, what);
             }
-            self.judge(image, expected, || format!("{what}, arrived {mask:b}"));
+            self.judge(image, expected, || format!("{what}, arrived {}", spell(&arrived)));
         }
+    }
+
+    /// All subsets of a few; of more: none, all, each alone, each missing, and some at random.
+    fn choose_subsets(&mut self, count: usize) -> Vec<Vec<bool>> {
+        if count <= SUBSETS_OF_MAX {
+            let bits = |mask: usize| (0..count).map(|bit| mask & (1 << bit) != 0).collect();
+            return (0..1 << count).map(bits).collect();
+        }
+        let mut subsets = vec![vec![false; count], vec![true; count]];
+        if count <= PENDING_MAX {
+            let but = |bit: usize, alone: bool| (0..count).map(|other| (other == bit) == alone).collect();
+            subsets.extend((0..count).flat_map(|bit| [but(bit, true), but(bit, false)]));
+        }
+        for _ in 0..self.effort.subsets_sampled {
+            let chance = 1 + self.random.below(999);
+            subsets.push((0..count).map(|_| self.random.per_mille(chance)).collect());
+        }
+        subsets
     }
 
     /// One sector that has not arrived is torn instead, and its neighbour may be damaged.
@@ -209,11 +265,11 @@ impl Cutter {
         &mut self,
         image: &Image,
         pending: &[(usize, Sector)],
-        mask: u64,
+        arrived: &[bool],
         expected: &Expected,
         what: &str,
     ) {
-        let missing: Vec<usize> = (0..pending.len()).filter(|bit| mask & (1 << bit) == 0).collect();
+        let missing: Vec<usize> = (0..pending.len()).filter(|bit| !arrived[*bit]).collect();
         if missing.is_empty() {
             return;
         }
@@ -227,7 +283,8 @@ impl Cutter {
                     state.set(index, torn);
                     let place = || {
                         format!(
-                            "{what}, arrived {mask:b}, sector {index} torn at {kept} {fill:?} {suffix_first}"
+                            "{what}, arrived {}, sector {index} torn at {kept} {fill:?} {suffix_first}",
+                            spell(arrived)
                         )
                     };
                     self.judge(state, expected, place);
@@ -238,8 +295,10 @@ impl Cutter {
 
     /// The store that was cut is opened, used, and cut once more.
     fn cut_again(&mut self, image: &Image, what: &str) {
-        let action = match self.random.below(3) {
+        let action = match self.random.below(5) {
             0 => Action::Boot,
+            3 => Action::Lease(1, self.random.bits()),
+            4 => Action::Adopt(9),
             1 => Action::Commit(format!("second {what}").into_bytes()),
             _ => Action::Confirm,
         };
@@ -248,6 +307,11 @@ impl Cutter {
 
     fn judge(&mut self, image: Image, expected: &Expected, state: impl FnOnce() -> String) {
         self.report.states += 1;
+        let image = match self.effort.bug {
+            Some(Bug::MarksIgnored) => image.without(8..128).without(136..256),
+            Some(Bug::LeasesIgnored) => image.without(0xe_0000 / SECTOR_BYTES..0x10_0000 / SECTOR_BYTES),
+            _ => image,
+        };
         if let Err(violation) = check(image, expected, &mut self.buffer) {
             if self.report.failures.len() < 20 {
                 self.report.failures.push(Failure { violation, state: state() });
@@ -256,18 +320,22 @@ impl Cutter {
     }
 }
 
-/// A partition with a history: full of generations, trials and marks.
+/// A partition with a history: full of generations, trials, marks and leases; of a device that has
+/// started when `seed` is even.
 pub fn lived_in(seed: u64) -> Image {
     let mut random = Random::new(seed);
     let mut image = Image::blank();
-    for round in 0..12 + random.below(12) {
-        let mut payload = vec![0; 1 + random.below(3000) as usize];
+    let rounds = 12 + random.below(12);
+    for round in 0..rounds {
+        let mut payload = vec![0; 1 + random.below(700) as usize];
         payload.fill_with(|| random.bits() as u8);
-        let action = match random.below(6) {
+        let action = match random.below(7) {
+            _ if round == rounds / 2 && seed % 2 == 0 => Action::Adopt(seed as u8),
             0 => Action::Trial(payload),
             1 => Action::Confirm,
             2 => Action::Boot,
             3 if round > 4 => Action::Rollback,
+            4 => Action::Lease(random.below(4), random.bits()),
             _ => Action::Commit(payload),
         };
         image = settled_after(&image, &action);
@@ -290,10 +358,16 @@ pub fn actions(payload_bytes: usize, seed: u64) -> Vec<Action> {
         Action::Rollback,
         Action::Boot,
         Action::RaiseFloor,
+        Action::Migrate(payload()),
+        Action::Lease(1, u64::MAX),
+        Action::Adopt(seed as u8),
+        Action::Commit(payload()),
+        Action::Wipe,
+        Action::Commit(payload()),
     ]
 }
 
-fn name(action: &Action) -> &'static str {
+pub(crate) fn name(action: &Action) -> &'static str {
     match action {
         Action::Commit(_) => "commit",
         Action::Trial(_) => "trial",
@@ -301,5 +375,13 @@ fn name(action: &Action) -> &'static str {
         Action::Rollback => "rollback",
         Action::Boot => "boot",
         Action::RaiseFloor => "raise-floor",
+        Action::Migrate(_) => "migrate",
+        Action::Lease(..) => "lease",
+        Action::Adopt(_) => "adopt",
+        Action::Wipe => "wipe",
     }
+}
+
+fn spell(arrived: &[bool]) -> String {
+    arrived.iter().map(|one| if *one { '1' } else { '0' }).collect()
 }

@@ -6,12 +6,14 @@
 //! the sectors not flushed yet may have reached the medium, one of them may be torn with what a
 //! medium leaves behind, its neighbour may be damaged. After each the store is opened anew and the
 //! [`oracle`] asks whether what is in force is exactly the old or exactly the new configuration,
-//! and the new one if it was acknowledged.
+//! and the new one if it was acknowledged. [`faults`] does the same with a medium that fails while the
+//! power stays.
 
 // Numbers here are small by construction.
 #![allow(clippy::cast_possible_truncation)]
 
 pub mod campaign;
+pub mod faults;
 pub mod medium;
 pub mod oracle;
 pub mod tear;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use postern_power_cut::campaign::{Effort, Report, actions, cut_everywhere, lived_in, settled_after};
+use postern_power_cut::faults::{fail_everywhere, flip_bits};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.replace('_', "").parse::<u64>());
@@ -47,15 +48,22 @@ fn campaign(mut seed: u64, stride: u64, states: u64) -> Report {
     let mut report = Report::default();
     while report.states < states {
         let mut image = lived_in(seed);
-        for action in actions(200 + (seed % 8) as usize * 450, seed) {
-            let effort = Effort { tear_step_bytes: 37, second_cut: true, subsets_sampled: 64 };
+        for action in actions(100 + (seed % 8) as usize * 120, seed) {
+            let effort = Effort { tear_step_bytes: 37, second_cut: true, subsets_sampled: 64, bug: None };
             let mut part = cut_everywhere(&image, &action, effort, seed);
+            for failure in &mut part.failures {
+                failure.state = format!("postern-power-cut {seed}: {}", failure.state);
+            }
+            report.add(part);
+            let mut part = fail_everywhere(&image, &action, seed);
             for failure in &mut part.failures {
                 failure.state = format!("postern-power-cut {seed}: {}", failure.state);
             }
             report.add(part);
             image = settled_after(&image, &action);
         }
+        report.add(flip_bits(&image, (seed % 211) as usize, 211, seed));
+        eprintln!("seed {seed}: {} states of {states}, {} failures", report.states, report.failures.len());
         seed += stride;
     }
     report

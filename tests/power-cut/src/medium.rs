@@ -14,18 +14,30 @@ pub struct Image {
     base: Arc<Vec<u8>>,
     /// Changed sectors, newest last; few.
     changed: Vec<(usize, Sector)>,
+    /// One bit for each sector that may be among them: most are not, and are found at once.
+    touched: Touched,
+}
+
+/// A bit for each of 64 x 32 sectors; those above share the bits.
+type Touched = [u64; 32];
+
+const fn bit_of(index: usize) -> (usize, u64) {
+    (index / 64 % 32, 1 << (index % 64))
 }
 
 impl Image {
     /// A partition as it leaves the factory.
     pub fn blank() -> Self {
-        Self { base: Arc::new(vec![0; PARTITION_BYTES_MIN]), changed: Vec::new() }
+        Self { base: Arc::new(vec![0; PARTITION_BYTES_MIN]), changed: Vec::new(), touched: [0; 32] }
     }
 
     /// What stands in sector `index`.
     pub fn sector(&self, index: usize) -> Sector {
-        if let Some((_, sector)) = self.changed.iter().rev().find(|(changed, _)| *changed == index) {
-            return *sector;
+        let (word, bit) = bit_of(index);
+        if self.touched[word] & bit != 0 {
+            if let Some((_, sector)) = self.changed.iter().rev().find(|(changed, _)| *changed == index) {
+                return *sector;
+            }
         }
         let start = index * SECTOR_BYTES;
         self.base
@@ -36,6 +48,8 @@ impl Image {
 
     /// Puts `sector` at `index`.
     pub fn set(&mut self, index: usize, sector: Sector) {
+        let (word, bit) = bit_of(index);
+        self.touched[word] |= bit;
         self.changed.push((index, sector));
     }
 
@@ -45,7 +59,26 @@ impl Image {
         for (index, sector) in &self.changed {
             bytes[index * SECTOR_BYTES..(index + 1) * SECTOR_BYTES].copy_from_slice(sector);
         }
-        Self { base: Arc::new(bytes), changed: Vec::new() }
+        Self { base: Arc::new(bytes), changed: Vec::new(), touched: [0; 32] }
+    }
+
+    /// The same, cheap to read: settled when much has changed.
+    #[must_use]
+    pub fn light(self) -> Self {
+        if self.changed.len() > 40 { self.settled() } else { self }
+    }
+
+    /// The same with these sectors blank.
+    #[must_use]
+    pub fn without(&self, sectors: std::ops::Range<usize>) -> Self {
+        let mut bytes = self.settled().base.as_ref().clone();
+        bytes[sectors.start * SECTOR_BYTES..sectors.end * SECTOR_BYTES].fill(0);
+        Self { base: Arc::new(bytes), changed: Vec::new(), touched: [0; 32] }
+    }
+
+    /// All octets.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.settled().base.as_ref().clone()
     }
 
     /// Sectors it holds.
@@ -64,8 +97,16 @@ impl Partition for Image {
         if buffer.len() % SECTOR_BYTES != 0 || first + buffer.len() / SECTOR_BYTES > self.sectors() {
             return Err(PartitionError::OutOfRange);
         }
+        let untouched = |index: usize| {
+            let (word, bit) = bit_of(index);
+            self.touched[word] & bit == 0
+        };
         for (index, part) in buffer.chunks_exact_mut(SECTOR_BYTES).enumerate() {
-            part.copy_from_slice(&self.sector(first + index));
+            let at = (first + index) * SECTOR_BYTES;
+            match self.base.get(at..at + SECTOR_BYTES) {
+                Some(bytes) if untouched(first + index) => part.copy_from_slice(bytes),
+                _ => part.copy_from_slice(&self.sector(first + index)),
+            }
         }
         Ok(())
     }

@@ -16,15 +16,19 @@ const FRESH_WORLDS: u64 = 1000;
 /// Hostile sessions of every test run, none of which may open anything.
 const HOSTILE_SESSIONS: u64 = 10_000_000;
 
-/// Power cuts of the config partition in every test run.
-const POWER_CUTS: u64 = 1_000_000;
+/// States of a config partition after power cuts and faults in every test run.
+const POWER_CUTS: u64 = 10_000_000;
+
+/// And in a soak.
+const POWER_CUTS_OF_A_SOAK: u64 = 1_000_000_000;
 
 /// Which run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Seed of the run, as a failure prints it; a fresh one when it is left out.
     seed: Option<u64>,
-    /// Go on with further seeds until stopped or until one fails.
+    /// A billion states of a config partition after power cuts and faults, then worlds of further seeds
+    /// until stopped or until one fails.
     #[arg(long)]
     soak: bool,
 }
@@ -37,6 +41,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let seed = options.seed.unwrap_or_else(fresh_seed);
     workspace.require_binary("postern-sim", "sim")?;
     if options.soak {
+        power_cuts(seed, POWER_CUTS_OF_A_SOAK)?;
         return simulate(&["--soak", "--from", &seed.to_string()]);
     }
     simulate(&[&seed.to_string()])
@@ -50,12 +55,17 @@ pub(crate) fn smoke(workspace: &Workspace) -> Result<()> {
     workspace.require_binary("postern-sim", "sim")?;
     let tests = "test --quiet --locked --profile sim -p postern-sim -p postern-power-cut";
     command::run_tests(&mut cargo_line(tests))?;
-    let fresh = fresh_seed().to_string();
+    let seed = fresh_seed();
+    let fresh = seed.to_string();
     simulate(&["--runs", &FIXED_WORLDS.to_string()])?;
     simulate(&["--runs", &FRESH_WORLDS.to_string(), "--from", &fresh])?;
     simulate(&["--sessions", &HOSTILE_SESSIONS.to_string(), "--from", &fresh])?;
+    power_cuts(seed, POWER_CUTS)
+}
+
+fn power_cuts(seed: u64, states: u64) -> Result<()> {
     let mut cuts = cargo_line("run --quiet --locked --profile sim -p postern-power-cut --");
-    command::run(cuts.args([&fresh, &POWER_CUTS.to_string()]))
+    command::run(cuts.args([&seed.to_string(), &states.to_string()]))
 }
 
 fn simulate(arguments: &[&str]) -> Result<()> {

@@ -30,21 +30,22 @@ impl<P: Partition> Store<P> {
             (None, None) => identity,
         };
         let sector = identity.encode();
-        let mut good = 0;
-        for copy in 0..COPIES {
+        // A copy that is good is left alone: while it is written it is none.
+        let mut damaged = [false; COPIES];
+        for (copy, damaged) in damaged.iter_mut().enumerate() {
             let mut found = [0; SECTOR_BYTES];
             match self.partition.read(identity_offset(copy), &mut found) {
                 Err(error) if first => return Err(error.into()),
-                read => good += usize::from(read.is_ok() && found == sector),
+                read => *damaged = read.is_err() || found != sector,
             }
         }
-        if good == COPIES {
+        if !damaged.contains(&true) {
             return Ok(());
         }
         if first {
             self.seal_records(&identity)?;
         }
-        let written = self.write_record(&sector, identity_offset);
+        let written = self.write_copies(&sector, identity_offset, damaged);
         self.read_again();
         expect_one(written?)
     }

@@ -283,12 +283,23 @@ impl<P: Partition> Store<P> {
         record: &[u8; N],
         offset: impl Fn(usize) -> u64,
     ) -> Result<usize, CommitError> {
-        for copy in 0..COPIES {
+        self.write_copies(record, offset, [true; COPIES])
+    }
+
+    /// Writes a record into some of its copies; returns how many of these can be read back.
+    pub(super) fn write_copies<const N: usize>(
+        &mut self,
+        record: &[u8; N],
+        offset: impl Fn(usize) -> u64,
+        which: [bool; COPIES],
+    ) -> Result<usize, CommitError> {
+        let chosen = || which.iter().enumerate().filter(|(_, chosen)| **chosen).map(|(copy, _)| copy);
+        for copy in chosen() {
             self.partition.write(offset(copy), record)?;
         }
         self.partition.flush()?;
         let mut copies = 0;
-        for copy in 0..COPIES {
+        for copy in chosen() {
             let mut found = [0; N];
             let read = self.partition.read(offset(copy), &mut found);
             copies += usize::from(read.is_ok() && found == *record);
@@ -297,8 +308,8 @@ impl<P: Partition> Store<P> {
     }
 
     /// Erases every slot. Identity, floor and leases stay: the device is still the same, what was
-    /// erased does not count when it is written back, and no number may be used twice. The slot in force goes last, so that a cut leaves what there was
-    /// or nothing.
+    /// erased does not count when it is written back, and no number may be used twice. The slot in
+    /// force goes last, so that a cut leaves what there was or nothing.
     ///
     /// # Errors
     /// [`CommitError::Medium`]; some of it may then be erased and some not.
