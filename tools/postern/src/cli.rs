@@ -15,7 +15,7 @@ use crate::key::KeyCommand;
 use crate::knock::command::KnockArgs;
 use crate::owner::{self, OwnerCommand};
 use crate::remote::{self, Connection};
-use crate::{import, key, knock, sequence, show, whole_file};
+use crate::{doctor, import, key, knock, sequence, show, whole_file};
 
 /// Exit codes; the same for all commands.
 mod code {
@@ -38,6 +38,7 @@ Examples:
   ssh -o 'ProxyCommand=postern knock pump-17 --proxy %h %p' root@gateway.example
   postern key new maria --site site.toml --door ssh
   postern knock gateway.example --site site.toml --door ssh --probe tcp/22
+  postern doctor --store /dev/mmcblk0p5
   postern --to unix:/run/postern/control status
   postern --to serial:/dev/ttyUSB0@9600 --account maria config get -o site.toml
   postern --to ssh:root@gateway config apply site.toml --confirm 10m
@@ -76,6 +77,8 @@ enum Command {
     },
     #[command(flatten)]
     Remote(remote::Command),
+    /// Say what is wrong with this gateway, and what to do about it
+    Doctor(doctor::Args),
     /// The owner's key, which stays offline
     #[command(subcommand)]
     Owner(OwnerCommand),
@@ -133,6 +136,7 @@ pub fn main() -> ExitCode {
         Command::Key(command) => {
             Ok(remote::finish(command.name(), command.is_json(), key::run(&cli.connection, command)))
         }
+        Command::Doctor(args) => doctor::run(args),
         Command::Completions { shell } => run_completions(*shell),
         Command::Man { directory } => run_man(directory),
     };
@@ -146,7 +150,7 @@ pub fn main() -> ExitCode {
 }
 
 /// A reader that closed its end is no reason for a panic.
-fn print(text: &str) -> Result<()> {
+pub(crate) fn print(text: &str) -> Result<()> {
     std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
 }
 

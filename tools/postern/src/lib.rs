@@ -6,6 +6,7 @@ pub mod base64;
 pub mod check;
 pub mod cli;
 pub mod compile;
+pub mod doctor;
 pub mod finding;
 pub mod guards;
 pub mod import;

@@ -1,0 +1,28 @@
+//! What the facts mean.
+
+mod firewall;
+mod machine;
+mod services;
+
+use super::facts::Facts;
+use super::finding::Finding;
+
+/// One check.
+pub(super) type Check = fn(&Facts, &mut Vec<Finding>);
+
+/// All checks, in the order in which their findings are shown.
+pub(super) const ALL: [Check; 13] = [
+    machine::privileges,
+    machine::store,
+    machine::daemon,
+    machine::interfaces,
+    machine::capture,
+    firewall::programs,
+    firewall::gate,
+    firewall::shadows,
+    firewall::managers,
+    services::doors,
+    services::knocks,
+    machine::clock_and_log,
+    machine::watchdog,
+];
