@@ -2,6 +2,7 @@
 
 mod cost;
 mod crowd;
+mod fwknop;
 mod idle;
 mod micro;
 mod scan;
@@ -39,7 +40,7 @@ impl Effort {
 pub type Benchmark = fn(Effort) -> Result<Table>;
 
 /// All of them, in the order they are run.
-pub const ALL: [(&str, Benchmark); 11] = [
+pub const ALL: [(&str, Benchmark); 12] = [
     ("latency", crowd::latency),
     ("scan", scan::measure),
     ("flood", crowd::flood),
@@ -51,4 +52,5 @@ pub const ALL: [(&str, Benchmark); 11] = [
     ("doors", cost::doors),
     ("micro", micro::measure),
     ("spa", spa::measure),
+    ("fwknop", fwknop::measure),
 ];

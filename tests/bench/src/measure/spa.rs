@@ -15,7 +15,7 @@ use crate::meter;
 use crate::report::Table;
 
 const PACKETS: u32 = 200_000;
-const ROUNDS: usize = 7;
+pub(super) const ROUNDS: usize = 7;
 const DEVICE: DeviceId = DeviceId([3; 16]);
 
 pub(super) fn measure(_: Effort) -> Result<Table> {
@@ -57,7 +57,7 @@ fn genuine(number: u8) -> Result<[u8; PACKET_BYTES]> {
 
 fn bare_check() -> f64 {
     let (key, nonce, tag) = ([7; 32], [9; NONCE_BYTES], [0; TAG_BYTES]);
-    best(|| {
+    best(PACKETS, || {
         let mut body = [5; REQUEST_BYTES];
         let right: bool = aead::open(black_box(&key), &nonce, &[1; 8], &mut body, &tag).into();
         assert!(!right);
@@ -66,15 +66,15 @@ fn bare_check() -> f64 {
 
 fn refused(verifier: &mut Verifier, packet: &[u8]) -> f64 {
     let arrival = Arrival { seen_from: [198, 51, 100, 7].into(), at: Instant::BOOT, wall: None };
-    best(|| assert!(verifier.verify(black_box(packet), arrival, &[]).is_err()))
+    best(PACKETS, || assert!(verifier.verify(black_box(packet), arrival, &[]).is_err()))
 }
 
-/// Nanoseconds of one, in the best round.
-fn best(mut one: impl FnMut()) -> f64 {
+/// Nanoseconds of one of `packets`, in the best round.
+pub(super) fn best(packets: u32, mut one: impl FnMut()) -> f64 {
     let round = |one: &mut dyn FnMut()| {
         let started = Wall::now();
-        (0..PACKETS).for_each(|_| one());
-        started.elapsed().as_nanos() as f64 / f64::from(PACKETS)
+        (0..packets).for_each(|_| one());
+        started.elapsed().as_nanos() as f64 / f64::from(packets)
     };
     (0..ROUNDS).map(|_| round(&mut one)).fold(f64::INFINITY, f64::min)
 }
