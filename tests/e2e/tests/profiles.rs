@@ -240,6 +240,14 @@ fn the_relay_carries_a_session(backend: Backend) {
         let heard = output.stdout.strip_prefix(b"hello from tcp/22\n").expect("the greeting");
         assert!(heard == sent, "{} octets of {} came back", heard.len(), sent.len());
     }
+    // Ten sessions more, as a deployment makes them, are no knock more.
+    let host = scene.gateway.v4.to_string();
+    let grants = scene.gate.log_with("GRANT").len();
+    for _ in 0..10 {
+        let session = person.run(&["knock", "four", "--proxy", &host, "22"], OK);
+        assert_eq!(session.stdout, "hello from tcp/22\n");
+    }
+    assert_eq!(scene.gate.log_with("GRANT").len(), grants);
     // Nobody listens on another port of the gateway: the relay says so and ends.
     let refused = person.run(&["knock", "four", "--proxy", &scene.gateway.v4.to_string(), "2022"], FAILED);
     assert!(refused.stderr.contains("refusal"), "{}", refused.stderr);

@@ -30,6 +30,9 @@ use way::Way;
 /// Longest pause before it is tried again.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
+/// How long a look at a door takes that may be open still.
+const GLANCE: Duration = Duration::from_millis(500);
+
 /// What to find out, and how patiently.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -50,16 +53,27 @@ pub struct Probe {
     pub port: u16,
     /// Where it is, when it is not the gateway's own.
     pub elsewhere: Vec<SocketAddr>,
-    /// Whether to look before the first knock, and not to knock at an open door.
-    pub looks_first: bool,
+    /// When to look before the first knock, and not to knock at an open door.
+    pub look: Look,
     /// Whether every attempt counts, because the first connection uses the grant up.
     pub one_shot: bool,
+}
+
+/// When to look before the first knock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Always.
+    Always,
+    /// When the door may be open still: looking at one that is shut costs time.
+    IfKnockedLately,
+    /// Never.
+    Never,
 }
 
 impl Probe {
     /// The door's port at the gateway.
     pub const fn of(port: u16) -> Self {
-        Self { port, elsewhere: Vec::new(), looks_first: true, one_shot: false }
+        Self { port, elsewhere: Vec::new(), look: Look::Always, one_shot: false }
     }
 
     /// The port that belongs to an address of the gateway: of the same family, when there is one.
@@ -118,8 +132,13 @@ pub fn knock(plan: &Plan, way: &mut dyn Way, say: &mut dyn FnMut(&str)) -> Outco
         let address = send_to_all(&plan.addresses, way, say)?;
         return Ok(Done::new(Became::Sent, 1, address));
     };
-    if probe.looks_first {
-        if let Port::Open(stream) = port::try_once(probe.beside(first), plan.timeout) {
+    let look = match probe.look {
+        Look::Always => Some(plan.timeout),
+        Look::IfKnockedLately if way.knocked_lately() => Some(plan.timeout.min(GLANCE)),
+        Look::IfKnockedLately | Look::Never => None,
+    };
+    if let Some(timeout) = look {
+        if let Port::Open(stream) = port::try_once(probe.beside(first), timeout) {
             let done = Done::new(Became::WasOpen, 0, first);
             return Ok(Done { stream: Some(stream), ..done });
         }

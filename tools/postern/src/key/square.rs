@@ -80,6 +80,25 @@ mod tests {
         }
     }
 
+    /// Other people's eyes: what is drawn is read by another implementation.
+    #[test]
+    fn another_implementation_reads_it() {
+        let text = "postern:1?name=pump-17&gateway=gw17.example.net&device=acacacacacacacacacacacacacacacac\
+                    &door=ssh&key=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=&first=1795000000000&check=df339231";
+        let drawn = draw(text, Drawing::Ascii).unwrap();
+        let rows: Vec<&str> = drawn.lines().collect();
+        // Pixels of 4 by 4 a module, as a camera sees them.
+        let (pixels, whole) = (4, rows.len());
+        let grey = |x: usize, y: usize| {
+            let dark = rows[y / pixels].get(x / pixels * 2..).is_some_and(|rest| rest.starts_with('#'));
+            if dark { 0 } else { 255 }
+        };
+        let mut seen = rqrr::PreparedImage::prepare_from_greyscale(whole * pixels, whole * pixels, grey);
+        let found = seen.detect_grids();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].decode().unwrap().1, text);
+    }
+
     #[test]
     fn a_key_fits_a_terminal() {
         let text = "x".repeat(240);

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 pub use super::arguments::KnockArgs;
 use super::way::{DatagramWay, FixedWay, RotatingWay, Way, shown};
-use super::{Became, Done, Family, Plan, Probe, checkup, knock, relay, resolve};
+use super::{Became, Done, Family, Look, Plan, Probe, checkup, knock, relay, resolve};
 use crate::check::check;
 use crate::finding::render;
 use crate::profile::counters::Counters;
@@ -165,7 +165,7 @@ fn plan(args: &KnockArgs, task: &Task, addresses: Vec<std::net::SocketAddr>) -> 
     let one_shot = matches!(&profile.means, Means::Spa(spa) if spa.one_shot);
     let probe = match (&args.proxy, &args.probe) {
         _ if args.close => None,
-        (Some(words), _) => Some(Probe { one_shot, ..proxied(words, profile)? }),
+        (Some(words), _) => Some(proxied(words, profile)?),
         (None, None) => None,
         (None, Some(_)) if one_shot => {
             let what = "a probe would use the one-shot grant up: use --proxy, which keeps its connection, or \
@@ -198,8 +198,10 @@ fn proxied(words: &[String], profile: &Profile) -> Outcome<Probe> {
         port.ok_or_else(|| Failure::Usage("the port of --proxy is a number of 1 to 65535".to_owned()))?;
     let gateway = host.eq_ignore_ascii_case(&profile.gateway) || *host == profile.name;
     let elsewhere = if gateway { Vec::new() } else { resolve(host, profile.family)? };
-    // Looking first would cost a second each time; a packet too much costs nothing.
-    Ok(Probe { elsewhere, looks_first: false, ..Probe::of(port) })
+    // Many sessions in a row, as of a deployment, must not knock each time: a key has so many visits.
+    let one_shot = matches!(&profile.means, Means::Spa(spa) if spa.one_shot);
+    let look = if one_shot { Look::Never } else { Look::IfKnockedLately };
+    Ok(Probe { elsewhere, look, one_shot, ..Probe::of(port) })
 }
 
 fn print(text: &str) -> Outcome<()> {

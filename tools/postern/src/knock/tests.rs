@@ -116,7 +116,7 @@ fn an_address_that_cannot_be_reached_is_left_out() {
     let mut way = opens(1);
     let mut plan = plan(way.port);
     plan.addresses = [resolve("::1", Family::Any).unwrap(), plan.addresses].concat();
-    plan.probe = Some(Probe { looks_first: false, ..Probe::of(way.port) });
+    plan.probe = Some(Probe { look: Look::Never, ..Probe::of(way.port) });
     let done = knock(&plan, &mut way, &mut |_| {}).unwrap();
     assert_eq!(done.became, Became::Opened);
     assert!(done.address.unwrap().is_ipv4() && done.stream.is_some() && way.worked);

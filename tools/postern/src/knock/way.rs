@@ -35,6 +35,11 @@ pub trait Way {
         Ok(())
     }
 
+    /// Whether the door may still be open from an earlier knock.
+    fn knocked_lately(&self) -> bool {
+        true
+    }
+
     /// The counter of the last packet or sequence, when there is one.
     fn counter(&self) -> Option<u64> {
         None

@@ -23,6 +23,9 @@ use crate::site::notation::{digits, hex};
 /// How long another process may hold the lock; it needs it for one write.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
+/// As long as most doors stay open at the most.
+pub const LATELY: Duration = Duration::from_secs(15 * 60);
+
 /// Where the numbers are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counters {
@@ -131,6 +134,13 @@ impl Counters {
                  `epoch` in the profile by one"
             ))
         })
+    }
+
+    /// Whether something was remembered under `tag` in the last [`LATELY`]; when the clock went back,
+    /// this is not known, and taken for true.
+    pub fn used_lately(&self, tag: KeyTag) -> bool {
+        let written = self.path(tag).metadata().and_then(|metadata| metadata.modified());
+        written.is_ok_and(|written| written.elapsed().map_or(true, |passed| passed < LATELY))
     }
 
     /// Replaces what is remembered under `tag`; when this returns it is on the disk, whatever happens
@@ -256,14 +266,19 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let counters = counters("kept");
         assert_eq!(counters.look::<LastCounter>(TAG).unwrap(), None);
+        assert!(!counters.used_lately(TAG));
         counters.change(TAG, |last| Ok(LastCounter(last.map_or(7, |LastCounter(last)| last + 1)))).unwrap();
         let kept = counters
             .change(TAG, |last| Ok(LastCounter(last.map_or(0, |LastCounter(last)| last + 1))))
             .unwrap();
         assert_eq!(kept, LastCounter(8));
         assert_eq!(counters.look(TAG).unwrap(), Some(LastCounter(8)));
+        assert!(counters.used_lately(TAG));
         let path = counters.folder().join("01020304050607ab");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+        File::options().write(true).open(&path).unwrap().set_modified(hour_ago).unwrap();
+        assert!(!counters.used_lately(TAG));
         assert_eq!(counters.folder().metadata().unwrap().permissions().mode() & 0o777, 0o700);
         gone(&counters);
     }

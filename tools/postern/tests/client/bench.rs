@@ -1,9 +1,11 @@
 //! The built tool, a site file, a home directory.
 
+use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
 
 use postern_core::spa::key::{DeviceId, KeyTag, KeyUse, SpaKey};
 use postern_core::spa::rotating::cursor::rotating_tag;
@@ -103,10 +105,13 @@ impl Bench {
         bench
     }
 
-    /// What the client remembers of a key.
+    /// What the client remembers of a key, since an hour.
     fn remember(&self, tag: KeyTag, text: &str) {
         let name: String = tag.0.iter().map(|octet| format!("{octet:02x}")).collect();
-        self.write(&format!(".local/state/postern/counters/{name}"), text, 0o600);
+        let name = format!(".local/state/postern/counters/{name}");
+        self.write(&name, text, 0o600);
+        let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+        File::options().write(true).open(self.path(&name)).unwrap().set_modified(hour_ago).unwrap();
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

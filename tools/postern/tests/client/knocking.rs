@@ -94,23 +94,33 @@ fn the_relay_is_transparent_and_knocks_first() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     let service = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        stream.write_all(b"greeting ").unwrap();
-        let mut heard = Vec::new();
-        stream.read_to_end(&mut heard).unwrap();
-        heard.reverse();
-        stream.write_all(&heard).unwrap();
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(b"greeting ").unwrap();
+            let mut heard = Vec::new();
+            stream.read_to_end(&mut heard).unwrap();
+            heard.reverse();
+            stream.write_all(&heard).unwrap();
+        }
     });
-    let mut relay =
-        bench.command(env!("CARGO_BIN_EXE_postern"), &["knock", "spa", "--proxy", "127.0.0.1", &port]);
-    let relay = relay.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut relay = relay.spawn().unwrap();
-    relay.stdin.take().unwrap().write_all(b"\x00\xff\n drawer").unwrap();
-    let output = relay.wait_with_output().unwrap();
-    service.join().unwrap();
-    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
-    assert_eq!(output.stdout, b"greeting reward \n\xff\x00");
+    let relay = || {
+        let arguments = ["knock", "spa", "--proxy", "127.0.0.1", &port];
+        let mut relay = bench.command(env!("CARGO_BIN_EXE_postern"), &arguments);
+        let relay = relay.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut relay = relay.spawn().unwrap();
+        relay.stdin.take().unwrap().write_all(b"\x00\xff\n drawer").unwrap();
+        let output = relay.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+        assert_eq!(output.stdout, b"greeting reward \n\xff\x00");
+    };
+    relay();
     packet(&socket);
+    packet(&socket);
+    // It knocked lately, and the port is open: no second visit.
+    relay();
+    service.join().unwrap();
+    socket.set_nonblocking(true).unwrap();
+    assert!(socket.recv(&mut [0; 200]).is_err(), "it knocked at an open door");
 }
 
 #[test]

@@ -161,6 +161,10 @@ impl Way for DatagramWay {
         Duration::from_millis(500).saturating_mul(attempt).min(PAUSE_MAX)
     }
 
+    fn knocked_lately(&self) -> bool {
+        self.counters.as_ref().is_some_and(|counters| counters.used_lately(self.tag))
+    }
+
     fn counter(&self) -> Option<u64> {
         self.last
     }

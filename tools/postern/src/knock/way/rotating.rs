@@ -134,6 +134,10 @@ impl Way for RotatingWay {
             .map(drop)
     }
 
+    fn knocked_lately(&self) -> bool {
+        self.counters.used_lately(self.tag)
+    }
+
     fn counter(&self) -> Option<u64> {
         self.last
     }
