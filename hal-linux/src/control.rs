@@ -3,11 +3,11 @@
 use core::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::sys::socket::{UnixCredentials, getsockopt, sockopt::PeerCredentials};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, chown};
 
@@ -18,6 +18,8 @@ use crate::{accounts, readiness};
 pub enum ControlError {
     /// Somebody answers at the path already.
     InUse(PathBuf),
+    /// Something else than a socket is at the path; it is not ours to take away.
+    NotASocket(PathBuf),
     /// There is no such group.
     NoSuchGroup(String),
     /// The system refused.
@@ -31,6 +33,13 @@ impl fmt::Display for ControlError {
                 write!(
                     f,
                     "another posternd answers at {}: stop it, or choose another --control",
+                    path.display()
+                )
+            }
+            ControlError::NotASocket(path) => {
+                write!(
+                    f,
+                    "{} is there and is no socket: take it away, or choose another --control",
                     path.display()
                 )
             }
@@ -58,6 +67,8 @@ pub struct ControlListener {
 pub struct PeerId {
     /// User id when it connected.
     pub user: u32,
+    /// Its first group then.
+    pub group: u32,
     /// Process id when it connected.
     pub process: i32,
 }
@@ -83,19 +94,13 @@ pub enum Moved {
 
 impl ControlListener {
     /// Listens at `path`, for the superuser and the members of `group`. A socket that a daemon left
-    /// behind is replaced.
+    /// behind is replaced; nothing else is.
     ///
     /// # Errors
     /// [`ControlError`].
     pub fn bind(path: &Path, group: Option<&str>) -> Result<Self, ControlError> {
         let refused = |error: std::io::Error| ControlError::Refused(path.to_owned(), error);
-        if UnixStream::connect(path).is_ok() {
-            return Err(ControlError::InUse(path.to_owned()));
-        }
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(refused(error)),
-            _ => {}
-        }
+        make_way(path)?;
         // Nobody may connect between the bind and the change of mode.
         let before = umask(Mode::from_bits_truncate(0o177));
         let listener = UnixListener::bind(path).map_err(refused);
@@ -115,8 +120,33 @@ impl ControlListener {
         let (stream, _) = self.listener.accept().ok()?;
         stream.set_nonblocking(true).ok()?;
         let credentials = getsockopt(&stream, PeerCredentials).ok()?;
-        let peer = PeerId { user: credentials.uid(), process: credentials.pid() };
+        let peer = id_of(&credentials);
         Some(Connection { stream, peer })
+    }
+}
+
+fn id_of(credentials: &UnixCredentials) -> PeerId {
+    PeerId { user: credentials.uid(), group: credentials.gid(), process: credentials.pid() }
+}
+
+/// Takes a socket away at which nobody listens any more.
+fn make_way(path: &Path) -> Result<(), ControlError> {
+    let refused = |error: std::io::Error| ControlError::Refused(path.to_owned(), error);
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(refused(error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(ControlError::NotASocket(path.to_owned()));
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(ControlError::InUse(path.to_owned())),
+        // Only this says that nobody listens (connect(2)).
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(refused)
+        }
+        Err(error) => Err(refused(error)),
     }
 }
 
@@ -169,7 +199,7 @@ impl Connection {
         let stream = UnixStream::connect(path)?;
         stream.set_nonblocking(true)?;
         let credentials = getsockopt(&stream, PeerCredentials)?;
-        let peer = PeerId { user: credentials.uid(), process: credentials.pid() };
+        let peer = id_of(&credentials);
         Ok(Self { stream, peer })
     }
 }
@@ -217,5 +247,50 @@ impl embedded_io::WriteReady for Connection {
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("postern-control-{name}-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn only_a_socket_left_behind_is_replaced() {
+        let folder = folder("replaced");
+        let path = folder.join("control");
+        std::fs::write(&path, "somebody's data").unwrap();
+        assert!(matches!(ControlListener::bind(&path, None), Err(ControlError::NotASocket(_))));
+        assert_eq!(std::fs::read(&path).unwrap(), b"somebody's data");
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(folder.join("elsewhere"), &path).unwrap();
+        assert!(matches!(ControlListener::bind(&path, None), Err(ControlError::NotASocket(_))));
+        std::fs::remove_file(&path).unwrap();
+
+        // A listener that ends without taking its socket away, as one that was killed.
+        drop(UnixListener::bind(&path).unwrap());
+        let listener = ControlListener::bind(&path, None).unwrap();
+        assert!(matches!(ControlListener::bind(&path, None), Err(ControlError::InUse(_))));
+        drop(listener);
+        assert!(!path.exists());
+        std::fs::remove_dir(folder).unwrap();
+    }
+
+    #[test]
+    fn a_peer_is_known_by_user_group_and_process() {
+        let folder = folder("peer");
+        let path = folder.join("control");
+        let listener = ControlListener::bind(&path, None).unwrap();
+        let _peer = Connection::to(&path).unwrap();
+        let known = listener.accept().unwrap().peer;
+        let here = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw(), nix::unistd::getpid());
+        assert_eq!((known.user, known.group, known.process), (here.0, here.1, here.2.as_raw()));
+        drop(listener);
+        std::fs::remove_dir(folder).unwrap();
     }
 }

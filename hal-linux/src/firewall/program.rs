@@ -3,6 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::SigSet;
 
 use super::InstallError;
 
@@ -58,7 +60,9 @@ impl Program {
             program: self.path.clone(),
             errno: Errno::from_raw(error.raw_os_error().unwrap_or_default()),
         };
-        let mut child = Command::new(&self.path)
+        let mut command = Command::new(&self.path);
+        take_signals(&mut command);
+        let mut child = command
             .args(arguments)
             .env_clear()
             .current_dir("/")
@@ -87,6 +91,16 @@ impl Program {
             }
         }
     }
+}
+
+/// The daemon blocks signals to read them from a descriptor; a program that inherited that could not
+/// be told to end.
+#[allow(unsafe_code)]
+fn take_signals(command: &mut Command) {
+    let take_all = || SigSet::empty().thread_set_mask().map_err(std::io::Error::from);
+    // SAFETY: between fork and exec only sigprocmask is called, which is async-signal-safe
+    // (signal-safety(7)), with a set on the stack; nothing is allocated and no lock is taken.
+    unsafe { command.pre_exec(take_all) };
 }
 
 /// How the child ended, or `None` when it still runs at `deadline`.
@@ -227,6 +241,16 @@ mod tests {
     #[test]
     fn the_environment_is_empty() {
         assert_eq!(program("env").run(&[], "").unwrap(), "");
+    }
+
+    #[test]
+    fn signals_are_not_blocked() {
+        let mut blocked = SigSet::empty();
+        blocked.add(nix::sys::signal::Signal::SIGTERM);
+        let before = blocked.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK).unwrap();
+        let status = program("cat").run(&["/proc/self/status"], "");
+        before.thread_set_mask().unwrap();
+        assert!(status.unwrap().contains("SigBlk:\t0000000000000000\n"));
     }
 
     #[test]
