@@ -3,10 +3,12 @@
 //! `cargo xtask fuzz` drives them with libFuzzer and coverage counters on the stable tool chain;
 //! the test beside them runs every file of the corpus without any of that.
 
+pub mod console;
 pub mod engine;
 pub mod frame;
 pub mod fwknop;
 pub mod fwknop_sealed;
+pub mod rpc;
 pub mod spa;
 pub mod spa_sealed;
 pub mod store;
@@ -15,10 +17,12 @@ pub mod store;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 9] = [
     ("frame", frame::run),
     ("engine", engine::run),
     ("store", store::run),
+    ("console", console::run),
+    ("rpc", rpc::run),
     ("spa", spa::run),
     ("spa-sealed", spa_sealed::run),
     ("fwknop", fwknop::run),

@@ -1,0 +1,4 @@
+//! The target `console` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| postern_fuzz::console::run(bytes));
