@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use postern_e2e::keyring::Keyring;
-use postern_e2e::process::{self, Output, wait_until};
+use postern_e2e::process::{self, Background, Output, wait_until};
+use postern_e2e::scene::MIXED;
 use postern_e2e::{
     Backend, DoorText, Gate, Host, Lab, Namespace, Scene, Site, binaries, both_back_ends, sshd, tool,
 };
@@ -16,6 +17,8 @@ both_back_ends!(
     a_link_local_gateway_is_reached_by_its_scope,
     keys_are_managed_at_the_gateway,
     a_restart_between_two_knocks_is_no_obstacle,
+    a_client_gets_in_as_soon_as_the_gateway_is_there,
+    a_profile_may_hold_a_fixed_sequence,
     a_door_is_closed_when_its_holder_asks,
     the_relay_carries_a_session,
     ssh_knocks_by_its_proxy_command,
@@ -207,6 +210,57 @@ fn a_restart_between_two_knocks_is_no_obstacle(backend: Backend) {
     // Every visit is one grant, although some packets came before the gateway would count that far.
     let log = stage.scene.gate.log();
     assert_eq!(log.lines().filter(|line| process::holds(line, "GRANT maria spa ssh")).count(), 3, "{log}");
+}
+
+fn a_client_gets_in_as_soon_as_the_gateway_is_there(backend: Backend) {
+    let mut stage = stage(backend);
+    stage.person.gets("maria", &stage.key_file(), "gate", &stage.scene.gateway.v4.to_string());
+    stage.scene.gate.kill().unwrap();
+    let arguments = ["knock", "gate", "--probe", "--retry", "20", "--timeout", "500", "--json"];
+    let mut client = Background::start("postern", &mut stage.person.command(&arguments)).unwrap();
+    // Its first packets meet nobody: one counter after the other is used up.
+    let counters = stage.person.home.join(".local/state/postern/counters");
+    let last = || {
+        let file =
+            std::fs::read_dir(&counters).ok()?.flatten().find(|file| file.path().extension().is_none())?;
+        std::fs::read_to_string(file.path()).ok()
+    };
+    let first = wait_until("the first packet", last).unwrap();
+    wait_until("the second packet", || last().filter(|last| *last != first)).unwrap();
+    stage.scene.gate.restart().unwrap();
+    let status = client.wait_for_end().unwrap();
+    let output = client.output(status);
+    assert!(status.success() && output.stdout.contains("\"opened\""), "{}{}", output.stdout, output.stderr);
+    assert!(!output.stdout.contains("\"attempts\": 1,"), "{}", output.stdout);
+    stage.scene.expect_client_in(stage.scene.ssh()).unwrap();
+}
+
+fn a_profile_may_hold_a_fixed_sequence(backend: Backend) {
+    let door = DoorText::new("ssh", &["tcp/22"], &MIXED);
+    let scene = Scene::set(&Site::new(backend).door(door)).unwrap();
+    let person = Person::new(&scene.lab, &scene.gate, &scene.client);
+    let knocks: Vec<String> = MIXED.iter().map(ToString::to_string).collect();
+    let mut text = "schema = 1\n".to_owned();
+    for (name, target) in ["four", "six"].into_iter().zip(scene.ssh_both()) {
+        let gateway = target.ip();
+        text += &format!(
+            "[[profile]]\nname = \"{name}\"\ngateway = \"{gateway}\"\nsequence = {knocks:?}\ndelay = \"20ms\"\n\
+             probe = \"tcp/22\"\n"
+        );
+    }
+    let folder = person.home.join(".config/postern");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("clients.toml"), text).unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(folder.join("clients.toml"), private).unwrap();
+    for (name, target) in ["four", "six"].into_iter().zip(scene.ssh_both()) {
+        scene.expect_client_out(target).unwrap();
+        let host = target.ip().to_string();
+        let session = person.run(&["knock", name, "--proxy", &host, "22"], OK);
+        assert_eq!(session.stdout, "hello from tcp/22\n");
+        person.knocks(name, OK, "was-open");
+        scene.expect_stranger_out(target).unwrap();
+    }
 }
 
 fn a_door_is_closed_when_its_holder_asks(backend: Backend) {

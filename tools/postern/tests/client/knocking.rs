@@ -8,7 +8,7 @@ use std::time::Duration;
 use postern_core::knock::{InterfaceSet, ServicePort};
 use postern_core::rule::{Door, DoorId};
 use postern_core::spa::key::SpaKey;
-use postern_core::spa::native::{Arrival, PACKET_BYTES, Verdict, Verifier};
+use postern_core::spa::native::{Admitted, Arrival, PACKET_BYTES, Refused, Verdict, Verifier};
 use postern_core::spa::policy::{DoorSet, Policy};
 use postern_core::time::{Duration as EngineDuration, Instant};
 
@@ -36,23 +36,49 @@ fn packet(socket: &UdpSocket) -> [u8; PACKET_BYTES] {
     packet[..length].try_into().expect("128 octets")
 }
 
+/// A gateway of which only the verifier is there; a minute passes between two packets.
+struct Gateway {
+    verifier: Verifier,
+    door: Door,
+    minutes: u64,
+}
+
+impl Gateway {
+    fn new() -> Self {
+        let mut verifier = Verifier::new(DEVICE);
+        let longest = Some(EngineDuration::from_secs(3600));
+        let policy = Policy { doors: DoorSet::NONE.with(DoorId(0)), longest, ..Policy::default() };
+        verifier.add(&SpaKey::new(SECRET), policy, 0).unwrap();
+        let door = Door {
+            name: "ssh".try_into().unwrap(),
+            ports: heapless::Vec::from_slice(&[ServicePort::tcp(22)]).unwrap(),
+            open_for: EngineDuration::from_secs(30),
+            target: None,
+            interfaces: InterfaceSet::ALL,
+        };
+        Self { verifier, door, minutes: 0 }
+    }
+
+    fn take(&mut self, packet: &[u8]) -> Result<Admitted, Refused> {
+        self.minutes += 1;
+        let at = Instant::from_millis(self.minutes * 60_000);
+        let arrival = Arrival { seen_from: [198, 51, 100, 7].into(), at, wall: None };
+        let doors = std::slice::from_ref(&self.door);
+        match self.verifier.verify(packet, arrival, doors)? {
+            Verdict::Admitted(admitted) => Ok(admitted),
+            Verdict::Waiting(waiting) => {
+                self.verifier.persisted(waiting.tag, waiting.ceiling);
+                self.verifier.resume(&waiting, at, None, doors)
+            }
+        }
+    }
+}
+
 #[test]
 fn a_gateway_takes_the_packets_of_the_tool_each_once() {
     let socket = socket();
     let bench = bench(&socket);
-    let mut verifier = Verifier::new(DEVICE);
-    let longest = Some(EngineDuration::from_secs(3600));
-    let policy = Policy { doors: DoorSet::NONE.with(DoorId(0)), longest, ..Policy::default() };
-    verifier.add(&SpaKey::new(SECRET), policy, 0).unwrap();
-    let door = Door {
-        name: "ssh".try_into().unwrap(),
-        ports: heapless::Vec::from_slice(&[ServicePort::tcp(22)]).unwrap(),
-        open_for: EngineDuration::from_secs(30),
-        target: None,
-        interfaces: InterfaceSet::ALL,
-    };
-    let doors = std::slice::from_ref(&door);
-    let arrival = Arrival { seen_from: [198, 51, 100, 7].into(), at: Instant::from_millis(1), wall: None };
+    let mut gateway = Gateway::new();
     for visit in 1..=3_u64 {
         let (printed, said) = bench.expect(&["knock", "spa", "--json"], 0);
         assert!(said.is_empty(), "{said}");
@@ -60,15 +86,44 @@ fn a_gateway_takes_the_packets_of_the_tool_each_once() {
         assert!(printed.contains(&format!("\"counter\": {counter},")), "{printed}");
         let (first, copy) = (packet(&socket), packet(&socket));
         assert_eq!(first, copy);
-        let mut verdict = verifier.verify(&first, arrival, doors).unwrap();
-        if let Verdict::Waiting(waiting) = verdict {
-            verifier.persisted(waiting.tag, waiting.ceiling);
-            verdict = Verdict::Admitted(verifier.resume(&waiting, arrival.at, None, doors).unwrap());
-        }
-        let Verdict::Admitted(admitted) = verdict else { panic!("it waits again") };
+        let admitted = gateway.take(&first).unwrap();
         assert_eq!((admitted.counter, admitted.lease), (counter, EngineDuration::from_secs(600)));
-        assert!(verifier.verify(&copy, arrival, doors).is_err());
+        assert!(gateway.take(&copy).is_err());
     }
+}
+
+/// Killed anywhere, the client never makes two packets with one counter: what it sent was on the disk.
+#[test]
+fn a_client_that_is_killed_repeats_no_counter() {
+    let socket = socket();
+    let bench = bench(&socket);
+    socket.set_nonblocking(true).unwrap();
+    let mut packets: Vec<Vec<u8>> = Vec::new();
+    let (mut round, mut in_vain) = (0_u64, 0);
+    // From before it starts to after its first copy, however fast the machine is.
+    while packets.len() < 20 || in_vain < 5 {
+        let mut client = bench.command(env!("CARGO_BIN_EXE_postern"), &["knock", "spa"]);
+        let mut client = client.stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(300 * round));
+        let _ = client.kill();
+        client.wait().unwrap();
+        let before = packets.len();
+        let mut octets = [0; PACKET_BYTES];
+        while socket.recv(&mut octets).is_ok() {
+            if packets.last().is_none_or(|last| *last != octets) {
+                packets.push(octets.to_vec());
+            }
+        }
+        in_vain += u32::from(packets.len() == before);
+        round = if packets.len() > before { round / 2 } else { round + 1 };
+    }
+    let mut gateway = Gateway::new();
+    let counters: Vec<u64> = packets.iter().map(|packet| gateway.take(packet).unwrap().counter).collect();
+    // The tool still works, and goes on behind all of them.
+    bench.expect(&["knock", "spa"], 0);
+    socket.set_nonblocking(false).unwrap();
+    let last = gateway.take(&packet(&socket)).unwrap().counter;
+    assert!(counters.iter().all(|counter| *counter < last), "{counters:?} {last}");
 }
 
 #[test]
