@@ -29,6 +29,9 @@ pub(crate) struct Options {
     /// Folder whose files the data partition begins with.
     #[arg(long)]
     data: Option<PathBuf>,
+    /// Adds a script that breaks the running system on demand. For tests only.
+    #[arg(long)]
+    faults: bool,
     /// Time of all files in seconds since 1970, as SOURCE_DATE_EPOCH has it.
     #[arg(long, env = "SOURCE_DATE_EPOCH", default_value_t = 1_763_856_000)]
     epoch: u64,
@@ -50,6 +53,7 @@ pub(crate) fn run(options: Options) -> Result<()> {
         packages: absolute(options.packages)?,
         store: options.store.map(absolute).transpose()?,
         data: options.data.map(absolute).transpose()?,
+        faults: options.faults,
         epoch: options.epoch,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         output: absolute(options.output)?,

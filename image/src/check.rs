@@ -24,6 +24,9 @@ pub(crate) struct Options {
     /// The image.
     #[arg(long)]
     image: PathBuf,
+    /// The same, made to be broken by scenarios that need it: `build --faults`.
+    #[arg(long)]
+    faulty_image: Option<PathBuf>,
     /// The site the gateway guards.
     #[arg(long)]
     site: PathBuf,
@@ -57,6 +60,8 @@ enum Scenario {
     Commissioning,
     /// The processor hangs: the hardware watchdog resets the machine, and it comes back shut.
     Hang,
+    /// The daemon is stopped, as by a debugger: the same.
+    Stopped,
     /// The kernel stumbles: the same.
     Panic,
     /// The kernel of a slot is damaged: the machine comes up on the other.
@@ -79,6 +84,7 @@ impl Scenario {
             Scenario::Door => door::opens_and_closes(stage),
             Scenario::Commissioning => commissioning::from_the_first_login(stage),
             Scenario::Hang => watchdog::resets_a_hanging_processor(stage),
+            Scenario::Stopped => watchdog::resets_when_the_daemon_is_stopped(stage),
             Scenario::Panic => watchdog::restarts_after_a_panic(stage),
             Scenario::BrokenKernel => slots::broken_kernel(stage),
             Scenario::BrokenRoot => slots::broken_root(stage),

@@ -66,6 +66,11 @@ pub fn assemble(settings: &Settings, unpacked: &Path, kernel: &KernelPackage, fo
     }
     let files = settings.workspace.join("image/files/root");
     tree.overlay(&files, &["etc/init.d/", "usr/share/udhcpc/"])?;
+    if settings.faults {
+        tree.overlay(&settings.workspace.join("image/files/faults"), &["etc/init.d/"])?;
+        let inittab = fs::read_to_string(files.join("etc/inittab"))? + "::once:/etc/init.d/fault\n";
+        tree.file("etc/inittab", inittab.as_bytes(), 0o644)?;
+    }
     tree.file("etc/shadow", &fs::read(files.join("etc/shadow"))?, 0o600)?;
     tree.file("etc/board", describe(board).as_bytes(), 0o644)?;
     tree.file("etc/version", format!("{}\n", settings.version).as_bytes(), 0o644)?;

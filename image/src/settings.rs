@@ -19,6 +19,8 @@ pub struct Settings {
     pub store: Option<PathBuf>,
     /// Folder with the first content of the data partition; `None` leaves it empty.
     pub data: Option<PathBuf>,
+    /// Whether tests may break it: a script is added that does.
+    pub faults: bool,
     /// Time of every file, in seconds since 1970.
     pub epoch: u64,
     /// Version, for people.

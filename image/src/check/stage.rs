@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -18,6 +19,9 @@ use super::Options;
 
 /// Longest wait for anything: emulated, on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Where the script of a faulty image looks, in octets of the environment's partition.
+const FAULT_OFFSET: u64 = 768 * 1024;
 
 /// Whether a boot loader starts the board in QEMU.
 pub(super) fn has_loader(board: &Board) -> bool {
@@ -62,15 +66,30 @@ impl<'o> Stage<'o> {
 
     /// A device as from the factory, not switched on yet.
     pub(super) fn device(&self) -> Result<Device> {
+        self.device_with(&self.options.image)
+    }
+
+    fn device_with(&self, image: &Path) -> Result<Device> {
         let lab = Lab::new()?;
         let outside = Outside::new(&lab)?;
-        let medium = Medium::copy(&self.options.image, lab.directory(), self.options.board)?;
+        let medium = Medium::copy(image, lab.directory(), self.options.board)?;
         Ok(Device { machine: None, medium, outside, lab })
     }
 
     /// A device that was commissioned: its config partition holds the site.
     pub(super) fn commissioned(&self) -> Result<Device> {
-        let device = self.device()?;
+        self.with_site(self.device()?)
+    }
+
+    /// The same, which breaks itself some seconds after it is up: `fault` says how.
+    pub(super) fn faulty(&self, fault: &str) -> Result<Device> {
+        let image = self.options.faulty_image.as_ref().context("this needs --faulty-image")?;
+        let device = self.with_site(self.device_with(image)?)?;
+        device.medium.write("environment", FAULT_OFFSET, fault.as_bytes())?;
+        Ok(device)
+    }
+
+    fn with_site(&self, device: Device) -> Result<Device> {
         let store = &self.options.store;
         let content = fs::read(store).with_context(|| format!("cannot read {}", store.display()))?;
         device.medium.write("config", 0, &content)?;

@@ -27,6 +27,22 @@ pub(super) fn resets_a_hanging_processor(stage: &mut Stage<'_>) -> Result<()> {
     comes_back(stage, &mut device)
 }
 
+/// Nothing restarts a stopped process; the watchdog is no longer petted.
+pub(super) fn resets_when_the_daemon_is_stopped(stage: &mut Stage<'_>) -> Result<()> {
+    let mut device = stage.faulty("stop")?;
+    device.switch_on()?;
+    stage.told(&device.shows("fault: posternd is stopped")?);
+    let broken = Instant::now();
+    device.shows_times("postern: closed", 2)?;
+    let away = broken.elapsed().as_secs_f64();
+    stage.told(&format!("reset, and closed again {away:.1} s later"));
+    stage.figure("stopped daemon to shut again", away, "s", None)?;
+    if stage.options.board.watchdog.tells_cause {
+        stage.told(&device.shows("the watchdog has reset this machine")?);
+    }
+    comes_back(stage, &mut device)
+}
+
 /// The kernel restarts the machine itself.
 pub(super) fn restarts_after_a_panic(stage: &mut Stage<'_>) -> Result<()> {
     let mut device = healthy(stage)?;

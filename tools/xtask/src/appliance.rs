@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::command::{self, as_root, bold, cargo_line};
 use crate::cross;
-use crate::image::{self, Content, Description};
+use crate::image::{self, Content, Description, Purpose};
 use crate::setup;
 use crate::workspace::Workspace;
 
@@ -17,6 +17,9 @@ const SITE: &str = "image/files/site.toml";
 
 /// The board that every test run boots.
 const REFERENCE: &str = "qemu-arm64";
+
+/// The scenario that needs an image of its own.
+const NEEDS_FAULTS: &str = "stopped";
 
 /// How to run it.
 #[derive(Debug, Default, clap::Args)]
@@ -56,12 +59,20 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let programs = image::firmware(workspace, &board, cross::OF_IMAGE)?;
     let folder = workspace.target.join("image").join(&options.board).join("site");
     let site = commission(&folder)?;
-    let content = Content { data: Some(site.data), ..Content::default() };
+    let mut content = Content { data: Some(site.data), ..Content::default() };
     let image = image::make(workspace, &board, &programs, &content)?;
+    let mut faulty = None;
+    if options.long || options.scenario.iter().any(|name| name == NEEDS_FAULTS) {
+        content.purpose = Purpose::Faults;
+        faulty = Some(image::make(workspace, &board, &programs, &content)?);
+    }
     command::run(&mut cargo_line("build --quiet --locked -p postern-image"))?;
     let what = if options.check { "check" } else { "run" };
     runner.args([what, "--board", &options.board, "--site", SITE, "--image"]).arg(image);
     runner.arg("--key").arg(site.key);
+    if let Some(faulty) = faulty {
+        runner.arg("--faulty-image").arg(faulty);
+    }
     if !options.blank {
         runner.arg("--store").arg(site.store);
     }

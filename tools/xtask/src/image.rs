@@ -54,6 +54,18 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// What an image is made for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be flashed.
+    #[default]
+    Product,
+    /// To be compared with the one that is flashed.
+    Comparison,
+    /// To be broken by tests.
+    Faults,
+}
+
 /// What the image begins with beside the system.
 #[derive(Debug, Default)]
 pub(crate) struct Content {
@@ -61,8 +73,8 @@ pub(crate) struct Content {
     pub(crate) store: Option<PathBuf>,
     /// Files of the data partition.
     pub(crate) data: Option<PathBuf>,
-    /// Whether to make it in another folder, for a comparison.
-    pub(crate) again: bool,
+    /// What it is made for, beside being flashed.
+    pub(crate) purpose: Purpose,
 }
 
 /// Makes the image out of `programs` and returns its path.
@@ -83,11 +95,18 @@ pub(crate) fn make(
     let files = Apt::open(&cache)?.fetch(&of_board.collect::<Vec<_>>())?;
     let packages = files.first().and_then(|file| file.parent()).context("the board needs no packages")?;
     let programs = programs.first().and_then(|program| program.parent()).context("there are no programs")?;
-    let folder = if content.again { "image-again" } else { "image" };
+    let folder = match content.purpose {
+        Purpose::Product => "image",
+        Purpose::Comparison => "image-again",
+        Purpose::Faults => "image-faults",
+    };
     let output = workspace.target.join(folder).join(board.word("name")?);
     println!("{}", bold("Assembling the image"));
     let mut build = cargo_line("run --quiet --locked -p postern-image -- build --board");
     build.arg(board.word("name")?).arg("--programs").arg(programs).arg("--packages").arg(packages);
+    if content.purpose == Purpose::Faults {
+        build.arg("--faults");
+    }
     for (option, path) in [("--store", &content.store), ("--data", &content.data)] {
         if let Some(path) = path {
             build.arg(option).arg(path);
@@ -108,7 +127,8 @@ fn epoch() -> String {
 
 /// Makes the image once more and compares it with the one that was made.
 fn compare(workspace: &Workspace, board: &Description, programs: &[PathBuf], made: &Path) -> Result<()> {
-    let again = make(workspace, board, programs, &Content { again: true, ..Content::default() })?;
+    let again =
+        make(workspace, board, programs, &Content { purpose: Purpose::Comparison, ..Content::default() })?;
     let sums = |image: &Path| {
         let path = image.with_file_name("SHA256SUMS");
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
