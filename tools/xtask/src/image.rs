@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -116,13 +118,14 @@ pub(crate) fn make(
     Ok(output.join("postern.img"))
 }
 
-/// Time of the last commit, or a fixed one outside of a repository.
-fn epoch() -> String {
-    if let Ok(given) = std::env::var("SOURCE_DATE_EPOCH") {
-        return given;
-    }
-    let told = command::output(std::process::Command::new("git").args(["log", "-1", "--format=%ct"]));
-    told.map_or_else(|_| "1763856000".to_owned(), |time| time.trim().to_owned())
+/// Time of the last commit, or a fixed one outside of a repository; the same for the whole run.
+fn epoch() -> &'static str {
+    static EPOCH: OnceLock<String> = OnceLock::new();
+    EPOCH.get_or_init(|| {
+        let git = || command::output(Command::new("git").args(["log", "-1", "--format=%ct"]));
+        let told = std::env::var("SOURCE_DATE_EPOCH").or_else(|_| git());
+        told.map_or_else(|_| "1763856000".to_owned(), |time| time.trim().to_owned())
+    })
 }
 
 /// Makes the image once more and compares it with the one that was made.
