@@ -1,10 +1,13 @@
 //! The stock fwknop client, as Debian ships it: opens doors, and is refused by name.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 
-use postern_e2e::keyring::{Keyring, base64, send};
+use postern_core::spa::fwknop::{FwknopKey, MacDigest, sealer};
+use postern_e2e::frame::{self, Link, Payload};
+use postern_e2e::keyring::{Keyring, SPA_PORT, base64, send};
+use postern_e2e::sender::{Flood, FrameSender};
 use postern_e2e::{Backend, DoorText, Scene, Site, both_back_ends, process, tool};
 
 both_back_ends!(
@@ -13,6 +16,7 @@ both_back_ends!(
     as_seen_opens_for_who_sent_it,
     a_caught_packet_opens_nothing,
     what_is_not_allowed_is_refused_by_name,
+    junk_like_its_own_does_no_harm,
 );
 
 /// Octets no password has.
@@ -143,4 +147,45 @@ fn what_is_not_allowed_is_refused_by_name(backend: Backend) {
     }
     scene.expect_client_out(scene.ssh()).unwrap();
     assert!(scene.gate.log_with("GRANT").is_empty());
+}
+
+/// A frame with these octets instead of its datagram's one. Captures do not look at checksums.
+fn with_octets(mut frame: Vec<u8>, octets: &[u8]) -> Vec<u8> {
+    const ETHERNET: usize = 14;
+    const IP: usize = 20;
+    const UDP: usize = 8;
+    frame.truncate(ETHERNET + IP + UDP);
+    frame.extend_from_slice(octets);
+    let length = u16::try_from(UDP + octets.len()).unwrap();
+    frame[ETHERNET + 2..ETHERNET + 4].copy_from_slice(&(20 + length).to_be_bytes());
+    frame[ETHERNET + IP + 4..ETHERNET + IP + 6].copy_from_slice(&length.to_be_bytes());
+    frame
+}
+
+/// Packets of a stock client with keys of its own, each another: every one costs the gateway its MACs.
+fn junk_like_its_own_does_no_harm(backend: Backend) {
+    const JUNK: u64 = 20_000;
+    let keyring = Keyring::new().unwrap();
+    let mut scene = scene(backend, &keyring);
+    let sender = FrameSender::open(&scene.stranger.namespace, "eth0").unwrap();
+    let link = Link { source: scene.stranger.mac, target: scene.gateway.mac, tags: Vec::new() };
+    let gateway = IpAddr::from(scene.gateway.v4);
+    let strange = FwknopKey::new(&[1; 32], &[2; 64], MacDigest::Sha256).unwrap();
+    let text = b"0123456789012345:YWxpY2U:1795602600:3.0.0:1:MC4wLjAuMCx0Y3AvMjI";
+    let junk = move |number: u64| {
+        let source = IpAddr::from([198, 18, number.to_be_bytes()[6], number.to_be_bytes()[7]]);
+        let packet = sealer::seal(&strange, text, &number.to_be_bytes()).unwrap();
+        with_octets(frame::frame(&link, source, gateway, 4711, Payload::udp(SPA_PORT)), &packet)
+    };
+    let flood = Flood::start(sender, 3_000, JUNK, junk);
+    for _ in 0..10 {
+        let mark = scene.gate.log_mark();
+        knock(&scene, &keyring, PASSWORD, &[]);
+        scene.gate.wait_for_log("GRANT password", mark).unwrap();
+    }
+    scene.expect_client_in(scene.ssh()).unwrap();
+    let sent = flood.stop().unwrap();
+    assert!(sent > 100, "only {sent} packets of junk");
+    assert!(scene.gate.log_with("DENY-MAC").len() < 200, "a record for each packet of a flood");
+    scene.expect_stranger_out(scene.ssh()).unwrap();
 }
