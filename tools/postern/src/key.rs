@@ -92,6 +92,12 @@ struct Fresh {
     how: How,
 }
 
+impl Fresh {
+    const fn tries(&self) -> bool {
+        self.how.confirm.is_some()
+    }
+}
+
 /// See [`KeyCommand::Show`].
 #[derive(Debug, Args)]
 pub struct ShowArgs {
@@ -162,30 +168,32 @@ fn new(connection: &Connection, args: &NewArgs) -> Outcome<Answer> {
     if let Some(person) = &args.person {
         read::name(person)?;
     }
-    add(connection, &args.fresh, (name, NEXT_NEW), |document, path| {
-        edit::add(document, name, args.person.as_deref(), &args.door, path)
+    Place::within(connection, &args.fresh.site, args.fresh.tries(), |place| {
+        add(place, &args.fresh, (name, NEXT_NEW), |document, path| {
+            edit::add(document, name, args.person.as_deref(), &args.door, path)
+        })
     })
 }
 
 fn rotate(connection: &Connection, args: &RotateArgs) -> Outcome<Answer> {
-    let place = Place::of(connection, &args.fresh.site)?;
-    let successor = match &args.successor {
-        Some(name) => read::name(name)?.to_owned(),
-        None => edit::successor(&place.site()?, &args.name)?,
-    };
-    add(connection, &args.fresh, (&successor, NEXT_ROTATE), |document, path| {
-        edit::succeed(document, &args.name, &successor, path)
+    Place::within(connection, &args.fresh.site, args.fresh.tries(), |place| {
+        let successor = match &args.successor {
+            Some(name) => read::name(name)?.to_owned(),
+            None => edit::successor(&place.site()?, &args.name)?,
+        };
+        add(place, &args.fresh, (&successor, NEXT_ROTATE), |document, path| {
+            edit::succeed(document, &args.name, &successor, path)
+        })
     })
 }
 
 /// Makes a secret, and a key with it by `edit`. A secret that came into nobody's hands is removed again.
 fn add(
-    connection: &Connection,
+    place: &mut Place<'_>,
     fresh: &Fresh,
     (name, next): (&str, &str),
     edit: impl Fn(&mut toml_edit::DocumentMut, &str) -> Result<(), String>,
 ) -> Outcome<Answer> {
-    let place = Place::of(connection, &fresh.site)?;
     let (path, written) = place.secret_file(name, fresh.key_file.as_deref())?;
     let secret: Zeroizing<[u8; KEY_BYTES]> =
         random().map(Zeroizing::new).map_err(|error| Failure::failed("no random numbers", error))?;
@@ -235,9 +243,9 @@ fn keep(path: &Path, secret: &[u8; KEY_BYTES]) -> Outcome<()> {
 }
 
 fn switch(connection: &Connection, args: &SwitchArgs, disabled: bool) -> Outcome<Answer> {
-    let place = Place::of(connection, &args.site)?;
-    let mut answer =
-        place.change(&args.how, None, |document| edit::set_disabled(document, &args.name, disabled))?;
+    let mut answer = Place::within(connection, &args.site, args.how.confirm.is_some(), |place| {
+        place.change(&args.how, None, |document| edit::set_disabled(document, &args.name, disabled))
+    })?;
     if let Value::Object(fields) = &mut answer.fields {
         fields.insert("name".to_owned(), json!(args.name));
         fields.insert("disabled".to_owned(), json!(disabled));
@@ -246,7 +254,7 @@ fn switch(connection: &Connection, args: &SwitchArgs, disabled: bool) -> Outcome
 }
 
 fn show(connection: &Connection, args: &ShowArgs) -> Outcome<Answer> {
-    let site = Place::of(connection, &args.site)?.site()?;
+    let site = Place::within(connection, &args.site, false, |place| place.site())?;
     let wanted = |key: &&KeyFile| args.name.as_ref().is_none_or(|name| key.rest.name == name.as_str());
     let keys: Vec<&KeyFile> = site.keys.iter().filter(wanted).collect();
     if let (Some(name), true) = (&args.name, keys.is_empty()) {

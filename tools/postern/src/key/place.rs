@@ -4,16 +4,17 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use postern_console::rpc::request::Source;
-use postern_core::spa::key::KEY_BYTES;
+use postern_core::spa::key::{DeviceId, KEY_BYTES};
 use serde_json::json;
 use toml_edit::DocumentMut;
 
 use crate::compile::{Secrets, compile};
 use crate::finding::render as finding_text;
 use crate::remote::answer::Answer;
+use crate::remote::client::Client;
 use crate::remote::delta::Delta;
 use crate::remote::failure::{Failure, Outcome};
-use crate::remote::{Connection, How, at_gateway, change_to, text_of, transfer};
+use crate::remote::{Connection, How, at_gateway, change, change_to, text_of, transfer};
 use crate::site::{SecretFile, SiteFile, read, render};
 use crate::whole_file;
 
@@ -26,23 +27,28 @@ pub struct SiteArg {
 }
 
 /// Where keys are.
-#[derive(Clone, Copy, Debug)]
 pub enum Place<'a> {
     /// In a site file.
     File(&'a Path),
-    /// At a gateway.
-    Gateway(&'a Connection),
+    /// At a gateway, where we are logged in.
+    Gateway(&'a mut Client),
 }
 
-impl<'a> Place<'a> {
-    /// What the command line names.
+impl Place<'_> {
+    /// Has `work` done at the place that the command line names, in one session; `tries` when it puts
+    /// something on trial.
     ///
     /// # Errors
-    /// [`Failure::Usage`] when it names none, or both.
-    pub fn of(connection: &'a Connection, arg: &'a SiteArg) -> Outcome<Self> {
+    /// [`Failure::Usage`] when it names none, or both; and those of `work`.
+    pub fn within<T>(
+        connection: &Connection,
+        arg: &SiteArg,
+        tries: bool,
+        work: impl FnOnce(&mut Place<'_>) -> Outcome<T>,
+    ) -> Outcome<T> {
         match (&arg.site, &connection.to) {
-            (Some(path), None) => Ok(Place::File(path)),
-            (None, Some(_)) => Ok(Place::Gateway(connection)),
+            (Some(path), None) => work(&mut Place::File(path)),
+            (None, Some(_)) => at_gateway(connection, tries, |client| work(&mut Place::Gateway(client))),
             (Some(_), Some(_)) => Err(Failure::Usage("--site and --to are two places: name one".to_owned())),
             (None, None) => {
                 let what = "say where: --site SITE.toml, or the gateway, --to unix:PATH or ssh:HOST";
@@ -55,14 +61,24 @@ impl<'a> Place<'a> {
     ///
     /// # Errors
     /// [`Failure`].
-    pub fn site(&self) -> Outcome<SiteFile> {
+    pub fn site(&mut self) -> Outcome<SiteFile> {
         match self {
             Place::File(path) => parsed(&text_of(path)?, path),
-            Place::Gateway(connection) => {
-                let running =
-                    at_gateway(connection, false, |client| transfer::fetch(client, Source::Running))?;
+            Place::Gateway(client) => {
+                let running = transfer::fetch(client, Source::Running)?;
                 parsed(&render(&running.site).text, Path::new("(the gateway's configuration)"))
             }
+        }
+    }
+
+    /// Which gateway it is; `None` where only the site file is known.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn device(&mut self) -> Outcome<Option<DeviceId>> {
+        match self {
+            Place::File(_) => Ok(None),
+            Place::Gateway(client) => Ok(Some(DeviceId(change::status(client)?.device))),
         }
     }
 
@@ -95,27 +111,25 @@ impl<'a> Place<'a> {
     /// # Errors
     /// [`Failure`]; then nothing is changed, unless the gateway did not answer.
     pub(super) fn change(
-        &self,
+        &mut self,
         how: &How,
         secret: Option<(&str, &[u8; KEY_BYTES])>,
         edit: impl Fn(&mut DocumentMut) -> Result<(), String>,
     ) -> Outcome<Answer> {
-        match self {
-            Place::File(path) => change_file(path, how, edit),
-            Place::Gateway(connection) => at_gateway(connection, how.confirm.is_some(), |client| {
-                let running = transfer::fetch(client, Source::Running)?;
-                let text = edited(&render(&running.site).text, edit)?;
-                let shown = Path::new("(the changed configuration)");
-                let file = parsed(&text, shown)?;
-                let secrets: Vec<SecretFile> = secret
-                    .map(|(path, octets)| SecretFile { path: path.to_owned(), octets: octets.to_vec() })
-                    .into_iter()
-                    .collect();
-                let site = compile(&file, &Secrets::Given(&secrets)).map_err(invalid);
-                wipe(secrets);
-                change_to(client, &*site?, how, Some(running), None)
-            }),
-        }
+        let client = match self {
+            Place::File(path) => return change_file(path, how, edit),
+            Place::Gateway(client) => client,
+        };
+        let running = transfer::fetch(client, Source::Running)?;
+        let text = edited(&render(&running.site).text, edit)?;
+        let file = parsed(&text, Path::new("(the changed configuration)"))?;
+        let secrets: Vec<SecretFile> = secret
+            .map(|(path, octets)| SecretFile { path: path.to_owned(), octets: octets.to_vec() })
+            .into_iter()
+            .collect();
+        let site = compile(&file, &Secrets::Given(&secrets)).map_err(invalid);
+        wipe(secrets);
+        change_to(client, &*site?, how, Some(running), None)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::profile::counters::clock_millis;
 use crate::profile::{self, private, read, write};
 use crate::remote::answer::Answer;
 use crate::remote::failure::{Failure, Outcome};
-use crate::remote::{Connection, Json, at_gateway, change, login};
+use crate::remote::{Connection, Json, login};
 use crate::site::rotating::PROTOCOLS;
 use crate::site::{DoorFile, KeyFile, KindFile, SPA_PORT_DEFAULT, SecretRef, SiteFile};
 use crate::whole_file;
@@ -90,9 +90,17 @@ pub(super) fn export(connection: &Connection, args: &ExportArgs) -> Outcome<Answ
         let what = "--json goes into logs, and a key must not: name a file for the line with --output";
         return Err(Failure::Usage(what.to_owned()));
     }
-    let place = Place::of(connection, &args.site)?;
-    let device = device(&place, args)?;
-    let line = line_of(&place.site()?, device, &place, args)?;
+    let line = Place::within(connection, &args.site, false, |place| {
+        let device = match args.device {
+            Some(device) => Some(DeviceId(device)),
+            None => place.device()?,
+        };
+        let device = device.ok_or_else(|| {
+            let what = "say which gateway it is for: --device ID, from `postern --to TARGET status`";
+            Failure::Usage(what.to_owned())
+        })?;
+        line_of(&place.site()?, device, place, args)
+    })?;
     let text = line.write();
     let fields = json!({
         "key": args.name,
@@ -129,19 +137,6 @@ fn shown(secret: &str, fields: serde_json::Value) -> Outcome<Answer> {
 }
 
 const WARNING: &str = "whoever reads this can knock: clear the screen when it is at its holder's";
-
-fn device(place: &Place<'_>, args: &ExportArgs) -> Outcome<DeviceId> {
-    match (place, args.device) {
-        (_, Some(device)) => Ok(DeviceId(device)),
-        (Place::Gateway(connection), None) => {
-            let status = at_gateway(connection, false, change::status)?;
-            Ok(DeviceId(status.device))
-        }
-        (Place::File(_), None) => Err(Failure::Usage(
-            "say which gateway it is for: --device ID, from `postern --to TARGET status`".to_owned(),
-        )),
-    }
-}
 
 fn line_of(site: &SiteFile, device: DeviceId, place: &Place<'_>, args: &ExportArgs) -> Outcome<Line> {
     let key = site.keys.iter().find(|key| key.rest.name == args.name.as_str());
