@@ -1,5 +1,6 @@
 //! `postern-image check`: the image in QEMU, unattended; each scenario proves a promise.
 
+mod clients;
 mod commissioning;
 mod door;
 mod power;
@@ -55,6 +56,8 @@ pub(crate) struct Options {
 enum Scenario {
     /// From power-on to a door that opened and closed.
     Door,
+    /// A scan of every port finds nothing; the stock fwknop client gets in.
+    Clients,
     /// A device without a configuration gets one on its serial console; a trial does not outlive a
     /// power cut.
     Commissioning,
@@ -77,11 +80,12 @@ enum Scenario {
 impl Scenario {
     /// Those of every test run, in order.
     const SHORT: &[Scenario] =
-        &[Scenario::Door, Scenario::Commissioning, Scenario::Hang, Scenario::BrokenKernel];
+        &[Scenario::Door, Scenario::Clients, Scenario::Commissioning, Scenario::Hang, Scenario::BrokenKernel];
 
     fn run(self, stage: &mut Stage<'_>) -> Result<()> {
         match self {
             Scenario::Door => door::opens_and_closes(stage),
+            Scenario::Clients => clients::scanned_and_opened(stage),
             Scenario::Commissioning => commissioning::from_the_first_login(stage),
             Scenario::Hang => watchdog::resets_a_hanging_processor(stage),
             Scenario::Stopped => watchdog::resets_when_the_daemon_is_stopped(stage),

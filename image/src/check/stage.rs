@@ -168,9 +168,19 @@ impl Device {
         Person::at(self.machine()?, PATIENCE)
     }
 
+    /// Files of this device, gone with it.
+    pub(super) fn directory(&self) -> &Path {
+        self.lab.directory()
+    }
+
     /// Knocks with the stock client until SSH opens, and returns its greeting.
     pub(super) fn open(&self, sequence: &[String]) -> Result<String> {
         self.outside.knock(sequence)?;
+        self.opens()
+    }
+
+    /// Waits until SSH opens for the client, and returns its greeting.
+    pub(super) fn opens(&self) -> Result<String> {
         wait_for("SSH to open", PATIENCE, || match self.outside.try_ssh(CLIENT) {
             Ok(Answer::Open(greeting)) => Some(greeting),
             _ => None,

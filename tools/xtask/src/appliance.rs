@@ -1,6 +1,7 @@
 //! `cargo xtask appliance`: the image of a board, built and run in QEMU.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,8 +13,8 @@ use crate::image::{self, Content, Description, Purpose};
 use crate::setup;
 use crate::workspace::Workspace;
 
-/// The site the appliance guards.
-const SITE: &str = "image/files/site.toml";
+/// The site the appliance guards, with the keys of its client.
+const SHOW: &str = "image/files/show";
 
 /// The board that every test run boots.
 const REFERENCE: &str = "qemu-arm64";
@@ -68,7 +69,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     command::run(&mut cargo_line("build --quiet --locked -p postern-image"))?;
     let what = if options.check { "check" } else { "run" };
-    runner.args([what, "--board", &options.board, "--site", SITE, "--image"]).arg(image);
+    runner.args([what, "--board", &options.board, "--site"]).arg(site.site).arg("--image").arg(image);
     runner.arg("--key").arg(site.key);
     if let Some(faulty) = faulty {
         runner.arg("--faulty-image").arg(faulty);
@@ -103,7 +104,9 @@ struct Installer {
     data: PathBuf,
     /// The private key for that.
     key: PathBuf,
-    /// The compiled site.
+    /// The site.
+    site: PathBuf,
+    /// The same, compiled.
     store: PathBuf,
 }
 
@@ -120,8 +123,14 @@ fn commission(folder: &Path) -> Result<Installer> {
     fs::copy(key.with_extension("pub"), ssh.join("authorized_keys"))?;
     // As outside::NETWORK of the image tool.
     fs::write(data.join("network"), "eth0 198.18.0.2/24\n")?;
-    let store = folder.join("site.store");
+    for name in ["site.toml", "fwknop.key", "fwknop.mac"] {
+        // Secrets that others may read are refused, also public ones.
+        let copy = folder.join(name);
+        fs::copy(Path::new(SHOW).join(name), &copy).with_context(|| format!("cannot copy {SHOW}/{name}"))?;
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o600))?;
+    }
+    let (site, store) = (folder.join("site.toml"), folder.join("site.store"));
     let mut compile = cargo_line("run --quiet --locked -p postern -- compile");
-    command::run(compile.args([SITE, "-o"]).arg(&store))?;
-    Ok(Installer { data, key, store })
+    command::run(compile.arg(&site).arg("-o").arg(&store))?;
+    Ok(Installer { data, key, site, store })
 }

@@ -69,6 +69,8 @@ pub(crate) const IMAGE: &[&str] = &[
     "u-boot-qemu",
     "qemu-system-arm",
     // What drives the running appliance from outside.
+    "nmap",
+    "fwknop-client",
     "iproute2",
     "iptables",
     "ipset",
