@@ -17,7 +17,7 @@ use super::place::{Place, SiteArg, folder_of};
 use super::square::{Drawing, draw};
 use super::{doors_of, no_such_key};
 use crate::base64;
-use crate::profile::counters::clock_millis;
+use crate::profile::counters::{CLOCK_LEAST_MILLIS, clock_millis};
 use crate::profile::{self, private, read, write};
 use crate::remote::answer::Answer;
 use crate::remote::failure::{Failure, Outcome};
@@ -150,7 +150,11 @@ fn line_of(site: &SiteFile, device: DeviceId, place: &Place<'_>, args: &ExportAr
     let rotating = door.rotating.as_ref().filter(|rotating| rotating.key.value == args.name);
     let first = match rotating {
         Some(_) => 0,
-        None => key.rest.counter_first.max(clock_millis().unwrap_or(0)),
+        // A clock that was never set says nothing.
+        None => {
+            let clock = clock_millis().filter(|clock| *clock >= CLOCK_LEAST_MILLIS);
+            key.rest.counter_first.max(clock.unwrap_or(0))
+        }
     };
     Ok(Line {
         name: read::name(name)?.to_owned(),

@@ -18,12 +18,9 @@ use super::arguments::KnockArgs;
 use super::command::{AnyWay, Task, head, print_object, task};
 use super::way::{DatagramWay, shown};
 use super::{echo, resolve};
-use crate::profile::counters::{Counters, clock_millis};
+use crate::profile::counters::{CLOCK_LEAST_MILLIS, Counters, clock_millis};
 use crate::profile::{Means, Spa};
 use crate::remote::failure::Outcome;
-
-/// A clock that shows less was never set: 2020-01-01, in milliseconds since 1970.
-const CLOCK_LEAST: u64 = 1_577_836_800_000;
 
 /// A counter that is further ahead of the clock than this was made with a wrong one: a day.
 const AHEAD_MOST_MILLIS: u64 = 86_400_000;
@@ -199,7 +196,7 @@ fn counter(looks: &mut Looks, task: &Task, spa: &Spa) -> Outcome<()> {
     let clock = clock_millis().unwrap_or(0);
     let next = task.way.look_ahead()?.unwrap_or_default();
     let count = next & ((1 << COUNT_BITS) - 1);
-    if clock < CLOCK_LEAST {
+    if clock < CLOCK_LEAST_MILLIS {
         let what = "the clock was never set; counters go on from the last one";
         looks.warning(
             "clock",

@@ -199,6 +199,9 @@ impl Counters {
     }
 }
 
+/// A clock that shows less was never set: 2020-01-01, in milliseconds since 1970.
+pub const CLOCK_LEAST_MILLIS: u64 = 1_577_836_800_000;
+
 /// Milliseconds since 1970; `None` is a clock from before.
 pub fn clock_millis() -> Option<u64> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;

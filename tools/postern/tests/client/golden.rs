@@ -90,10 +90,7 @@ fn a_check_finds_what_is_in_the_way() {
     let story = Story::new();
     let profiles = story.bench.read(".config/postern/clients.toml");
     let changed = profiles
-        .replace(
-            "gateway = \"127.0.0.1\"\ndoor = \"ssh\"",
-            "gateway = \"fe80::1\"\ndoor = \"ssh\"",
-        )
+        .replace("gateway = \"127.0.0.1\"\ndoor = \"ssh\"", "gateway = \"fe80::1\"\ndoor = \"ssh\"")
         .replace("lease = \"10m\"", "one_shot = true\nremember = false")
         .replace("203.0.113.7", "127.0.0.1");
     story.bench.write(".config/postern/clients.toml", &changed, 0o600);

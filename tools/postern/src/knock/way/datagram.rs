@@ -10,10 +10,11 @@ use postern_core::spa::key::{KeyTag, SpaKey};
 use postern_core::spa::native::request::CLAIMS_MAX;
 use postern_core::spa::native::{PACKET_BYTES, Request, Sealer};
 use postern_core::spa::replay::COUNT_BITS;
+use postern_core::spa::replay::counter::in_epoch;
 use postern_hal_linux::random::random;
 
 use super::{Way, shown, socket_for};
-use crate::profile::counters::{Basis, Counters, LastCounter, clock_millis};
+use crate::profile::counters::{Basis, CLOCK_LEAST_MILLIS, Counters, LastCounter, clock_millis};
 use crate::profile::{Claim, Spa};
 use crate::remote::failure::{Failure, Outcome};
 
@@ -22,9 +23,6 @@ const BETWEEN_COPIES: Duration = Duration::from_millis(150);
 
 /// Longest pause before another packet.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-
-/// A clock that shows less was never set: 2020-01-01, in milliseconds since 1970.
-const CLOCK_LEAST: u64 = 1_577_836_800_000;
 
 /// One profile's packets.
 #[derive(Debug)]
@@ -73,13 +71,22 @@ impl DatagramWay {
         })
     }
 
+    /// Without memory: the epoch and the clock alone, and above what this process has sent.
     fn by_clock(&self, again: bool) -> Outcome<u64> {
-        if clock_millis().is_none_or(|clock| clock < CLOCK_LEAST) {
-            return Err(Failure::Failed(
-                "the clock was never set, and the profile says `remember = false`: set the clock".to_owned(),
-            ));
+        let clock = clock_millis().filter(|clock| *clock >= CLOCK_LEAST_MILLIS).ok_or_else(|| {
+            let what = "the clock was never set, and the profile says `remember = false`: set the clock";
+            Failure::Failed(what.to_owned())
+        })?;
+        match self.last {
+            Some(last) => self.following(Some(last), again),
+            None => Ok(in_epoch(self.epoch(), clock)),
         }
-        self.following(self.last, again)
+    }
+
+    /// The epoch of the profile, or that of its first counter when that is later.
+    fn epoch(&self) -> u16 {
+        let of_first = u16::try_from(self.spa.first_counter >> COUNT_BITS).unwrap_or(u16::MAX);
+        self.spa.epoch.max(of_first)
     }
 
     /// The next counter, which is remembered when this returns.

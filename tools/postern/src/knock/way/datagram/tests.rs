@@ -180,6 +180,15 @@ fn without_memory_the_clock_makes_counters() {
     assert!(!counters.folder().exists());
 }
 
+/// A key of 1995 is further away than one step of a clock; who remembers nothing must not stay there.
+#[test]
+fn without_memory_an_old_key_is_as_good() {
+    let first_counter = 788_918_400_000;
+    let spa = Spa { remember: false, first_counter, ..spa(1) };
+    let next = DatagramWay::new(spa, Purpose::Open, &key(), None).look_ahead().unwrap();
+    assert!(next > first_counter + STRIDE, "{next}");
+}
+
 #[test]
 fn wishes_are_in_the_packet() {
     let mut gateway = Gateway::new("127.0.0.1:0");
