@@ -185,6 +185,11 @@ impl LinuxCapture {
         self.interfaces.iter().any(|interface| interface.name() == name && interface.is_open())
     }
 
+    /// Whether an interface that is there and up is not captured.
+    pub fn is_deaf(&self) -> bool {
+        self.interfaces.iter().any(Interface::is_deaf)
+    }
+
     /// How many interfaces are captured now.
     pub fn open_count(&self) -> usize {
         self.interfaces.iter().filter(|interface| interface.is_open()).count()

@@ -14,6 +14,8 @@ pub mod random;
 mod readiness;
 pub mod reboot;
 pub mod serial;
+pub mod supervisor;
 pub mod syslog;
 pub mod user;
 pub mod wait;
+pub mod watchdog;

@@ -204,6 +204,22 @@ pub struct Confinement {
     pub memory_locked: bool,
 }
 
+/// What is known of the hardware watchdog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchdogState {
+    /// It resets the machine when nobody has proved its health for so many seconds.
+    Armed {
+        /// Seconds.
+        timeout_secs: u16,
+    },
+    /// None was named: a machine that hangs stays so.
+    Missing,
+    /// The one that was named cannot be used: a machine that hangs stays so.
+    Unusable,
+    /// It knows why the machine was reset last; the reason in short lower-case words.
+    LastReset(&'static str),
+}
+
 /// Something worth an audit line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -299,6 +315,21 @@ pub enum Event {
     /// What the daemon gave away before it read anything of the network; `None` when it was told to
     /// keep everything.
     Confinement(Option<Confinement>),
+    /// The hardware watchdog.
+    Watchdog(WatchdogState),
+    /// The daemon found that it does not do its work, or does it again. While it does not, no
+    /// watchdog is petted.
+    SelfTest {
+        /// What is wrong, in short lower-case words; `None` when nothing is any more.
+        failure: Option<&'static str>,
+    },
+    /// Somebody changed the gate in the packet filter.
+    FirewallDrift {
+        /// How many things differed.
+        differences: u16,
+        /// Whether it is as it should be again.
+        repaired: bool,
+    },
     /// Other rules are in force.
     ConfigApplied {
         /// Doors of the configuration in force.
@@ -367,6 +398,9 @@ impl Event {
             Event::FirewallFailed { .. } => "FW-FAIL",
             Event::Boot { .. } => "BOOT",
             Event::Confinement(_) => "CONFINE",
+            Event::Watchdog(_) => "WDT",
+            Event::SelfTest { .. } => "SELFTEST",
+            Event::FirewallDrift { .. } => "FW-DRIFT",
             Event::ConfigApplied { .. } => "CFG-APPLY",
             Event::ConfigChanged { change, .. } => change.id(),
             Event::ConfigRejected | Event::SlotRefused { .. } => "CFG-REJECT",

@@ -6,6 +6,7 @@
 pub mod configuration;
 pub mod control;
 pub mod dispatch;
+pub mod health;
 pub mod machine;
 pub mod options;
 pub mod turn;

@@ -24,6 +24,10 @@ OPTIONS
     --nice N            niceness, -20 to 19
     --realtime N        real-time priority, 1 to 99 (SCHED_RR)
     --no-confine        keep every privilege, to look for the cause of a failure
+    --watchdog DEVICE   hardware watchdog, usually /dev/watchdog0; it is petted only while the daemon
+                        proves that it does its work
+    --watchdog-seconds N  time after which it resets a machine that does not, 2 to 3600; without it,
+                        what the device says
     --allow-reboot      peers with the role admin may restart the machine
     --attach SOCKET     connect standard input and output to a daemon's control socket, for
                         `postern --to ssh:HOST`
@@ -36,6 +40,10 @@ OPTIONS
 SIGNALS
     SIGHUP              read the store again; a bad one is refused and the old one stays in force
     SIGTERM, SIGINT     exit; the gate stays shut and the kernel closes open doors in their time
+
+ENVIRONMENT
+    NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID
+                        of a supervisor that wants to be told (sd_notify(3)): Type=notify, WatchdogSec=
 
 EXIT STATUS
     0 ok, 1 failed, 2 usage, 3 the store holds no valid configuration
@@ -99,6 +107,10 @@ pub struct Options {
     pub priority: Priority,
     /// Whether privileges are given away at all.
     pub confine: bool,
+    /// The hardware watchdog's device; `None` is none.
+    pub watchdog: Option<PathBuf>,
+    /// Its time-out in seconds; `None` leaves the device's own.
+    pub watchdog_secs: Option<u16>,
     /// Whether peers may restart the machine.
     pub allow_reboot: bool,
     /// Where log lines go.
@@ -148,6 +160,8 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Options, Usa
         lock_memory: false,
         priority: Priority::Inherited,
         confine: true,
+        watchdog: None,
+        watchdog_secs: None,
         allow_reboot: false,
         log: LogDestination::Syslog,
         level: log::LevelFilter::Info,
@@ -175,6 +189,11 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Options, Usa
                 options.priority = Priority::RealTime(number("--realtime", 1..=99, value("--realtime")?)?);
             }
             "--no-confine" => options.confine = false,
+            "--watchdog" => options.watchdog = Some(PathBuf::from(value("--watchdog")?)),
+            "--watchdog-seconds" => {
+                let seconds = value("--watchdog-seconds")?;
+                options.watchdog_secs = Some(number("--watchdog-seconds", 2..=3600, seconds)?);
+            }
             "--allow-reboot" => options.allow_reboot = true,
             "--attach" => {
                 let control = Some(PathBuf::from(value("--attach")?));
@@ -249,6 +268,9 @@ mod tests {
         assert_eq!(read("--store x --realtime=99").unwrap().priority, Priority::RealTime(99));
         assert_eq!(read("--store x --nice 20"), Err(UsageError::BadValue("--nice", "20".into())));
         assert_eq!(read("--store x --realtime 0"), Err(UsageError::BadValue("--realtime", "0".into())));
+        let dog = read("--store x --watchdog /dev/watchdog0 --watchdog-seconds 10").unwrap();
+        assert_eq!((dog.watchdog, dog.watchdog_secs), (Some(PathBuf::from("/dev/watchdog0")), Some(10)));
+        assert!(read("--store x --watchdog-seconds 1").is_err());
         assert!(read("--store x").unwrap().confine && !read("--store x --no-confine").unwrap().confine);
     }
 

@@ -30,6 +30,8 @@ const ANY: &str = "any";
 pub(super) struct Interface {
     name: InterfaceName,
     open: Option<Open>,
+    /// Not there, or down, when it was tried last.
+    absent: bool,
     tried_at: Instant,
     check_at: Instant,
     back_off: Duration,
@@ -62,6 +64,7 @@ impl Interface {
         Self {
             name,
             open: None,
+            absent: true,
             tried_at: Instant::BOOT,
             check_at: Instant::BOOT,
             back_off: CHECK_EVERY,
@@ -77,6 +80,11 @@ impl Interface {
 
     pub(super) fn is_open(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// Whether it is there and yet not captured.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.open.is_none() && !self.absent
     }
 
     pub(super) fn link(&self) -> Option<LinkType> {
@@ -113,6 +121,7 @@ impl Interface {
                 Ok(())
             }
             Err(error) => {
+                self.absent = error.is_absence();
                 let pause = if error.is_absence() { CHECK_EVERY } else { self.back_off };
                 self.back_off = Duration::from_millis(2 * pause.millis()).min(BACK_OFF_MAX);
                 self.check_at = now + pause;
@@ -201,6 +210,8 @@ impl Interface {
 
     fn close(&mut self) {
         self.open = None;
+        // Nothing is known until it is tried again.
+        self.absent = true;
         self.lost = true;
     }
 }
@@ -219,7 +230,9 @@ fn open(name: &InterfaceName, interest: &Interest, ring: RingBytes) -> Result<Op
     let index = match if_nametoindex(name.as_str()) {
         Ok(index) => index,
         Err(_) if name == ANY => 0,
-        Err(_) => return Err(CaptureOpenError::NoSuchInterface(name.clone())),
+        Err(Errno::ENODEV | Errno::ENXIO) => return Err(CaptureOpenError::NoSuchInterface(name.clone())),
+        // No descriptor is free, say: it may be there.
+        Err(errno) => return Err(CaptureOpenError::Other(name.clone(), errno.to_string())),
     };
     let other = |error: PcapError| CaptureOpenError::Other(name.clone(), error.to_string());
     let settings = Settings {

@@ -148,7 +148,7 @@ impl IptablesFirewall {
         let mut verification = Verification::default();
         let mut lists = Vec::new();
         for &family in Family::of_this_kernel() {
-            let listing = self.tools(family)?.list()?;
+            let listing = self.tools(family)?.list_soon()?;
             Rules::new(&self.names, &self.options, family).verify(&listing, family, &mut verification);
             lists.push(self.names.grants(family).to_owned());
         }
@@ -257,6 +257,11 @@ impl IptablesFirewall {
 impl Tools {
     fn list(&self) -> Result<String, InstallError> {
         self.iptables.run(&["-w", "-S"], "")
+    }
+
+    /// Waits two seconds at most for another program's lock: who only looks does not hold up packets.
+    fn list_soon(&self) -> Result<String, InstallError> {
+        self.iptables.run(&["-w", "2", "-S"], "")
     }
 
     fn restore(&self, script: &str) -> Result<(), InstallError> {

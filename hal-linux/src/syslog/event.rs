@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use postern_core::audit::{ConfigChange, Confinement, ConsoleAct, Event, Proof, Record};
+use postern_core::audit::{ConfigChange, Confinement, ConsoleAct, Event, Proof, Record, WatchdogState};
 use postern_core::grant::GrantId;
 use postern_core::knock::{InterfaceIndex, ServicePort};
 use postern_core::port::FirewallError;
@@ -24,17 +24,22 @@ pub(super) struct Field<'a> {
 /// Severity (RFC 5424, section 6.2.1): what needs a person soon is an error or worse.
 pub(super) const fn severity(event: &Event) -> Severity {
     match event {
-        Event::FirewallFailed { .. } => Severity::LOG_CRIT,
+        Event::FirewallFailed { .. }
+        | Event::FirewallDrift { repaired: false, .. }
+        | Event::SelfTest { failure: Some(_) } => Severity::LOG_CRIT,
         Event::ConfigRejected
         | Event::SlotRefused { .. }
         | Event::StoreFailed
         | Event::FactoryProfile
+        | Event::Watchdog(WatchdogState::Unusable)
         | Event::CaptureLost { .. } => Severity::LOG_ERR,
         Event::ConfigChanged { change: ConfigChange::Wiped, .. }
         | Event::Console { act: ConsoleAct::BrokeGlass, .. } => Severity::LOG_ALERT,
         Event::ConfigChanged { change: ConfigChange::TrialTimedOut | ConfigChange::TrialLost, .. }
         | Event::Console { act: ConsoleAct::Failed | ConsoleAct::Delayed, .. } => Severity::LOG_WARNING,
         Event::Confinement(None)
+        | Event::FirewallDrift { repaired: true, .. }
+        | Event::Watchdog(WatchdogState::Missing | WatchdogState::LastReset(_))
         | Event::Confinement(Some(Confinement { seccomp: false, .. }))
         | Event::Deny { .. }
         | Event::SpaRefused { .. }
@@ -45,6 +50,8 @@ pub(super) const fn severity(event: &Event) -> Severity {
         | Event::Revoke { .. }
         | Event::Boot { .. }
         | Event::Confinement(Some(_))
+        | Event::Watchdog(WatchdogState::Armed { .. })
+        | Event::SelfTest { failure: None }
         | Event::ConfigApplied { .. }
         | Event::ConfigChanged { .. }
         | Event::Console { .. }
@@ -109,6 +116,12 @@ pub(super) fn event_fields(event: &Event, identity: &Identity, take: &mut Take<'
         Event::Boot { doors } | Event::ConfigApplied { doors } => plain("doors", doors),
         Event::Confinement(None) => plain("state", &"off"),
         Event::Confinement(Some(confinement)) => confinement_fields(confinement, &mut plain),
+        Event::Watchdog(state) => watchdog_fields(*state, take),
+        Event::SelfTest { failure } => plain("result", &failure.unwrap_or("passed")),
+        Event::FirewallDrift { differences, repaired } => {
+            plain("differences", differences)?;
+            plain("repaired", repaired)
+        }
         Event::ConfigRejected | Event::StoreFailed | Event::FactoryProfile => Ok(()),
         Event::ConfigChanged { change, generation, by } => {
             plain("generation", generation)?;
@@ -125,6 +138,19 @@ pub(super) fn event_fields(event: &Event, identity: &Identity, take: &mut Take<'
         }
         Event::CaptureDropped { frames } => plain("frames", frames),
         Event::Lost { records } => plain("records", records),
+    }
+}
+
+fn watchdog_fields(state: WatchdogState, take: &mut Take<'_>) -> fmt::Result {
+    let mut plain = |name, value: &dyn fmt::Display| take(Field { name, value, unit: "" });
+    match state {
+        WatchdogState::Armed { timeout_secs } => {
+            plain("state", &"armed")?;
+            take(Field { name: "timeout", value: &timeout_secs, unit: "s" })
+        }
+        WatchdogState::Missing => plain("state", &"missing"),
+        WatchdogState::Unusable => plain("state", &"unusable"),
+        WatchdogState::LastReset(cause) => plain("last_reset", &cause),
     }
 }
 

@@ -14,6 +14,7 @@ use heapless::Vec as Bounded;
 use log::Log;
 use postern_core::audit::{
     ConfigChange, ConsoleAct, DenyClass, DenyReason, Event, FirewallTask, Proof, Record, RevokeReason,
+    WatchdogState,
 };
 use postern_core::grant::GrantId;
 use postern_core::knock::{InterfaceIndex, ServicePort};
@@ -140,6 +141,7 @@ fn golden() -> Vec<(Event, u8, &'static str, &'static str)> {
 fn golden_of_changes() -> Vec<(Event, u8, &'static str, &'static str)> {
     let authpriv = Facility::LOG_AUTHPRIV as u8;
     let (alert, error, warning, notice) = (authpriv + 1, authpriv + 3, authpriv + 4, authpriv + 5);
+    let critical = authpriv + 2;
     let changed = |change| Event::ConfigChanged { change, generation: 7, by: name("maria") };
     let console = |act| Event::Console { act, account: name("maria") };
     vec![
@@ -169,6 +171,34 @@ fn golden_of_changes() -> Vec<(Event, u8, &'static str, &'static str)> {
         ),
         (Event::StoreFailed, error, "", "STORE-FAIL"),
         (Event::FactoryProfile, error, "", "SAFE-MODE"),
+        (
+            Event::Watchdog(WatchdogState::Armed { timeout_secs: 10 }),
+            notice,
+            r#" state="armed" timeout_s="10""#,
+            "WDT state=armed timeout=10s",
+        ),
+        (Event::Watchdog(WatchdogState::Missing), warning, r#" state="missing""#, "WDT state=missing"),
+        (Event::Watchdog(WatchdogState::Unusable), error, r#" state="unusable""#, "WDT state=unusable"),
+        (
+            Event::Watchdog(WatchdogState::LastReset("watchdog")),
+            warning,
+            r#" last_reset="watchdog""#,
+            "WDT last_reset=watchdog",
+        ),
+        (Event::SelfTest { failure: Some("deaf") }, critical, r#" result="deaf""#, "SELFTEST result=deaf"),
+        (Event::SelfTest { failure: None }, notice, r#" result="passed""#, "SELFTEST result=passed"),
+        (
+            Event::FirewallDrift { differences: 2, repaired: true },
+            warning,
+            r#" differences="2" repaired="true""#,
+            "FW-DRIFT differences=2 repaired=true",
+        ),
+        (
+            Event::FirewallDrift { differences: 1, repaired: false },
+            critical,
+            r#" differences="1" repaired="false""#,
+            "FW-DRIFT differences=1 repaired=false",
+        ),
         (console(ConsoleAct::LoggedIn), notice, r#" account="maria""#, "CONSOLE-LOGIN account=maria"),
         (console(ConsoleAct::Failed), warning, r#" account="maria""#, "CONSOLE-FAIL account=maria"),
         (console(ConsoleAct::BrokeGlass), alert, r#" account="maria""#, "BREAK-GLASS account=maria"),

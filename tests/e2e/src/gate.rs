@@ -47,6 +47,8 @@ pub struct Gate {
     daemon: Background,
     /// Options beyond those every daemon gets.
     options: Vec<String>,
+    /// Environment variables beyond those every daemon gets.
+    environment: Vec<(String, String)>,
     /// Logs of the processes before this one.
     past: Vec<Lines>,
 }
@@ -70,9 +72,17 @@ impl Gate {
         let number = STORES.fetch_add(1, Ordering::Relaxed);
         let store = lab.directory().join(format!("gate-{number}.store"));
         compile(site, &store)?;
-        let daemon = spawn(namespace, &store, &[])?;
+        let daemon = spawn(namespace, &store, &[], &[])?;
         let (namespace, backend) = (namespace.clone(), site.backend());
-        Ok(Self { namespace, backend, store, daemon, options: Vec::new(), past: Vec::new() })
+        Ok(Self {
+            namespace,
+            backend,
+            store,
+            daemon,
+            options: Vec::new(),
+            environment: Vec::new(),
+            past: Vec::new(),
+        })
     }
 
     /// Its store.
@@ -156,7 +166,7 @@ impl Gate {
     /// # Errors
     /// When it does not get ready.
     pub fn restart(&mut self) -> Result<()> {
-        let next = spawn(&self.namespace, &self.store, &self.options)?;
+        let next = spawn(&self.namespace, &self.store, &self.options, &self.environment)?;
         let last = std::mem::replace(&mut self.daemon, next);
         self.past.push(last.stderr().clone());
         self.daemon.wait_for_line("BOOT", 0)?;
@@ -171,6 +181,16 @@ impl Gate {
         self.terminate()?;
         self.options = options.iter().map(|&option| option.to_owned()).collect();
         self.restart()
+    }
+
+    /// The same with environment variables, too.
+    ///
+    /// # Errors
+    /// As [`Gate::restart_with`].
+    pub fn restart_in(&mut self, environment: &[(&str, &str)], options: &[&str]) -> Result<()> {
+        let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+        self.environment = environment.iter().map(own).collect();
+        self.restart_with(options)
     }
 
     /// The firewall of the namespace, as its own tools show it.
@@ -199,7 +219,12 @@ fn control_of(store: &Path) -> PathBuf {
     store.with_extension("control")
 }
 
-fn spawn(namespace: &Namespace, store: &Path, options: &[String]) -> Result<Background> {
+fn spawn(
+    namespace: &Namespace,
+    store: &Path,
+    options: &[String],
+    environment: &[(String, String)],
+) -> Result<Background> {
     let program = binaries::path("posternd")?;
     // The daemon calls the firewall's own tools by name.
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -207,7 +232,7 @@ fn spawn(namespace: &Namespace, store: &Path, options: &[String]) -> Result<Back
     command.arg("--store").arg(store).args(["--log", "stderr"]).env("PATH", path);
     // Members of the group may connect, and must log in: the console does, as nobody.
     command.arg("--control").arg(control_of(store)).args(["--control-group", "nogroup"]);
-    command.args(options);
+    command.args(options).envs(environment.iter().map(|(name, value)| (name, value)));
     tool::require(&["iptables", "nft"])?;
     Background::start("posternd", &mut command)
 }

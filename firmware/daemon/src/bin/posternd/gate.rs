@@ -4,7 +4,7 @@ use postern_config::{Backend, Site};
 use postern_core::port::{Firewall, FirewallCommand, FirewallError};
 use postern_core::rule::RuleSet;
 use postern_hal_linux::firewall::{
-    ExemptInterface, FirewallOptions, IptablesFirewall, IptablesVariant, NftablesFirewall,
+    ExemptInterface, FirewallOptions, IptablesFirewall, IptablesVariant, NftablesFirewall, Verification,
 };
 
 /// One of the two back ends, and what it was made for.
@@ -12,6 +12,7 @@ pub(crate) struct Gate {
     adapter: Adapter,
     backend: Backend,
     exempt: heapless::Vec<ExemptInterface, { postern_core::limits::INTERFACES_MAX }>,
+    missed: bool,
 }
 
 enum Adapter {
@@ -31,7 +32,7 @@ impl Gate {
             Backend::Nftables => NftablesFirewall::new(options).map(Adapter::Nftables),
         };
         let adapter = adapter.map_err(|error| error.to_string())?;
-        Ok(Self { adapter, backend: site.backend, exempt })
+        Ok(Self { adapter, backend: site.backend, exempt, missed: false })
     }
 
     /// Whether `site` wants the same back end with the same exemptions.
@@ -53,6 +54,20 @@ impl Gate {
         result.map_err(|error| error.to_string())
     }
 
+    /// Reads the gate back and compares it with what `rules` want.
+    pub(crate) fn verify(&mut self, rules: &RuleSet) -> Result<Verification, String> {
+        let result = match &mut self.adapter {
+            Adapter::Iptables(firewall) => firewall.verify(rules),
+            Adapter::Nftables(firewall) => firewall.verify(rules),
+        };
+        result.map_err(|error| error.to_string())
+    }
+
+    /// Whether a command missed something of the gate since the last call: somebody took it away.
+    pub(crate) fn take_missed(&mut self) -> bool {
+        core::mem::take(&mut self.missed)
+    }
+
     /// Takes everything of Postern out of the packet filter.
     pub(crate) fn remove(&mut self) -> Result<(), String> {
         let result = match &mut self.adapter {
@@ -72,10 +87,12 @@ impl Firewall for Gate {
     }
 
     fn execute(&mut self, command: &FirewallCommand) -> Result<(), FirewallError> {
-        match &mut self.adapter {
+        let done = match &mut self.adapter {
             Adapter::Iptables(firewall) => firewall.execute(command),
             Adapter::Nftables(firewall) => firewall.execute(command),
-        }
+        };
+        self.missed |= done == Err(FirewallError::Missing);
+        done
     }
 }
 

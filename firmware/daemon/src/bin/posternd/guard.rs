@@ -20,6 +20,7 @@ use crate::peers::Peers;
 use crate::shell::Shell;
 use crate::sink::Sink;
 use crate::store::{self, StoreError};
+use crate::vigil::Vigil;
 
 /// How soon a record is tried again that the sink could not take.
 const SINK_RETRY: Duration = Duration::from_millis(200);
@@ -31,6 +32,7 @@ pub(crate) struct Guard {
     shell: Shell,
     desk: Desk,
     peers: Peers,
+    vigil: Vigil,
     waiter: Waiter,
     clock: BootClock,
 }
@@ -65,49 +67,58 @@ impl Guard {
         configuration.started(&mut shell, now);
         let group = options.control_group.as_deref();
         let peers = Peers::listen(options.control.as_deref(), group).map_err(Failure::Other)?;
+        // Nothing that could fail for want of the machine follows: a daemon that cannot start does not
+        // begin to be watched, and is not what resets the machine again and again.
+        let vigil = Vigil::begin(options, &mut shell, now).map_err(Failure::Other)?;
         // Last: everything is open, and nothing of the network was read yet.
         let confinement = confinement::enter(options).map_err(Failure::Other)?;
         shell.notice(Event::Confinement(confinement), now);
         let store = options.store.clone();
-        Ok(Self { store, configuration, shell, desk: Desk::new(), peers, waiter, clock })
+        Ok(Self { store, configuration, shell, desk: Desk::new(), peers, vigil, waiter, clock })
     }
 
     /// Guards until told to stop. The rules stay when it ends.
     pub(crate) fn watch(mut self) -> Result<End, String> {
+        let mut awake_since = self.clock.now();
         loop {
-            let wake = self.once()?;
+            let wake = self.once(awake_since)?;
+            awake_since = self.clock.now();
             if wake.reload {
                 self.reload();
             }
             if wake.control && self.serve() == After::Reboot {
                 log::warn!("told to restart the machine");
+                self.vigil.end(true);
                 return Ok(End::Reboot);
             }
             if wake.stop {
                 log::info!("told to stop: the gate stays shut, open doors close in their time");
+                self.vigil.end(false);
                 return Ok(End::Stopped);
             }
         }
     }
 
-    /// One turn and one wait.
-    fn once(&mut self) -> Result<Wake, String> {
+    /// One turn, one look at our own health, and one wait; `awake_since` the last wait ended.
+    fn once(&mut self, awake_since: Instant) -> Result<Wake, String> {
         let now = self.clock.now();
         let look_after = self.shell.look_after_capture(now);
         self.configuration.tick(&mut self.shell, now);
         self.shell.read_wall_clock(now);
         let report = self.shell.turn(&mut self.desk, &mut self.configuration, now);
+        let gate_check = self.shell.look_after_gate(now);
+        self.vigil.look(&mut self.shell, now);
         let deadline = if report.more {
             Some(now)
         } else {
             let retry = report.sink_busy.then(|| now + SINK_RETRY);
-            [self.shell.poll_at(), retry, look_after, self.configuration.poll_at()]
-                .into_iter()
-                .flatten()
-                .min()
+            let own = [Some(gate_check), Some(self.vigil.poll_at())];
+            let others = [self.shell.poll_at(), retry, look_after, self.configuration.poll_at()];
+            others.into_iter().chain(own).flatten().min()
         };
         // The turn took time: sleep until the deadline, not that much longer.
         let now = self.clock.now();
+        self.vigil.turn_took(now.since(awake_since));
         self.waiter
             .wait(&self.shell.capture_fds(), &self.peers.interests(), deadline, now)
             .map_err(|error| format!("cannot wait for packets: {error}"))

@@ -8,6 +8,7 @@ mod peers;
 mod shell;
 mod sink;
 mod store;
+mod vigil;
 
 use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;

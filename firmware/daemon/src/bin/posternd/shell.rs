@@ -13,8 +13,10 @@ use postern_core::spa::policy;
 use postern_core::time::{Duration, Instant};
 use postern_hal_linux::capture::{CaptureEvent, LinuxCapture, RingBytes};
 use postern_hal_linux::clock::WallTime;
+use postern_hal_linux::firewall::Verification;
 use postern_hal_linux::random::random;
 use posternd::control::Desk;
+use posternd::health::GateReading;
 use posternd::machine::Machine;
 use posternd::turn::{TurnReport, turn_watched};
 
@@ -23,6 +25,19 @@ use crate::sink::{InterfaceNames, RecordingSink, Sink};
 
 /// How often the wall clock is read: whether a key is valid does not turn on seconds.
 const WALL_EVERY: Duration = Duration::from_secs(10);
+
+/// How often the gate is read back, which starts one or two programs for some milliseconds.
+const GATE_CHECK_EVERY: Duration = Duration::from_secs(10);
+
+/// How soon the gate is read again when it was not as it should be.
+const GATE_CHECK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Why the gate is not known to be right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum GateDoubt {
+    Unread(Instant),
+    Differs,
+}
 
 /// Everything the daemon does with the machine.
 pub(crate) struct Shell {
@@ -33,6 +48,9 @@ pub(crate) struct Shell {
     names: InterfaceNames,
     dropped: u64,
     wall_at: Option<Instant>,
+    gate_check_at: Instant,
+    /// Since when the gate could not be read, or that it differs and cannot be put right.
+    gate_doubt: Option<GateDoubt>,
     pub(crate) allow_reboot: bool,
 }
 
@@ -65,6 +83,8 @@ impl Shell {
             names,
             dropped: 0,
             wall_at: None,
+            gate_check_at: now + GATE_CHECK_EVERY,
+            gate_doubt: None,
             allow_reboot: false,
         };
         let doors = shell.engine.door_count();
@@ -83,6 +103,56 @@ impl Shell {
             self.notice(audit_event(event), now);
         }
         Some(next)
+    }
+
+    /// Reads the gate back when it is time, or when a command missed it, and puts it right; says when
+    /// it wants to do so again.
+    pub(crate) fn look_after_gate(&mut self, now: Instant) -> Instant {
+        if !self.gate.take_missed() && now < self.gate_check_at {
+            return self.gate_check_at;
+        }
+        self.gate_doubt = match self.gate.verify(self.engine.rules()) {
+            Ok(found) if found.is_intact() => None,
+            Ok(found) => self.put_gate_right(&found, now),
+            Err(error) => {
+                log::warn!("the gate cannot be read back: {error}");
+                self.gate_doubt.or(Some(GateDoubt::Unread(now)))
+            }
+        };
+        let pause = if self.gate_doubt.is_none() { GATE_CHECK_EVERY } else { GATE_CHECK_AGAIN };
+        self.gate_check_at = now + pause;
+        self.gate_check_at
+    }
+
+    /// Somebody changed the gate. Grants whose set is gone are gone with it: clients knock again.
+    fn put_gate_right(&mut self, found: &Verification, now: Instant) -> Option<GateDoubt> {
+        log::error!("the gate was changed: {found}; putting it right");
+        let installed = self.gate.install(self.engine.rules());
+        if let Err(error) = &installed {
+            log::error!("the gate could not be put right: {error}");
+        }
+        let again = installed.and_then(|()| self.gate.verify(self.engine.rules()));
+        let repaired = again.is_ok_and(|again| again.is_intact());
+        // A gate that cannot be put right is told about when that is found, not every second.
+        if repaired || self.gate_doubt != Some(GateDoubt::Differs) {
+            let differences = u16::try_from(found.drifts().len()).unwrap_or(u16::MAX);
+            self.notice(Event::FirewallDrift { differences, repaired }, now);
+        }
+        (!repaired).then_some(GateDoubt::Differs)
+    }
+
+    /// What is known of the gate.
+    pub(crate) fn gate_reading(&self, now: Instant) -> GateReading {
+        match self.gate_doubt {
+            None => GateReading::Intact,
+            Some(GateDoubt::Unread(since)) => GateReading::Unread(now.since(since)),
+            Some(GateDoubt::Differs) => GateReading::Differs,
+        }
+    }
+
+    /// Whether an interface that is there and up is not captured.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.capture.0.as_ref().is_some_and(LinuxCapture::is_deaf)
     }
 
     /// One turn of the engine.
