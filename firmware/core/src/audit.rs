@@ -189,6 +189,24 @@ impl ConsoleAct {
     }
 }
 
+/// What a source seems to be up to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Suspicion {
+    /// It looks for ports: it touches guards.
+    Scan,
+    /// It tries knocks or proofs out.
+    Brute,
+}
+
+impl Suspicion {
+    const fn id(self) -> &'static str {
+        match self {
+            Suspicion::Scan => "SCAN",
+            Suspicion::Brute => "BRUTE",
+        }
+    }
+}
+
 /// What a process has given away, as the kernel reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Confinement {
@@ -288,6 +306,39 @@ pub enum Event {
         class: DenyClass,
         /// How many.
         records: u32,
+    },
+    /// A source began to be suspicious, or has been quiet for a while. Nothing follows from it but
+    /// this record.
+    Suspect {
+        /// Of what.
+        suspicion: Suspicion,
+        /// Who, as far as an address can be believed.
+        source: IpAddr,
+        /// Whether it begins.
+        begins: bool,
+        /// How often it was seen: since it began, or until it began.
+        count: u32,
+    },
+    /// More sources were suspicious than are told of one by one.
+    SuspectsCounted {
+        /// Of what.
+        suspicion: Suspicion,
+        /// How many.
+        sources: u32,
+    },
+    /// More frames come than on any quiet day.
+    FloodBegan {
+        /// Frames so far in this second.
+        per_sec: u32,
+    },
+    /// The flood is over.
+    FloodEnded {
+        /// Frames in all.
+        frames: u64,
+        /// Frames of the busiest second.
+        peak_per_sec: u32,
+        /// How long it lasted.
+        lasted: Duration,
     },
     /// The firewall did not do as it was told, after all tries.
     FirewallFailed {
@@ -395,6 +446,9 @@ impl Event {
             Event::Revoke { .. } => "REVOKE",
             Event::Deny { .. } => DenyClass::Policy.id(),
             Event::SpaRefused { class, .. } | Event::DenySuppressed { class, .. } => class.id(),
+            Event::Suspect { suspicion, .. } | Event::SuspectsCounted { suspicion, .. } => suspicion.id(),
+            Event::FloodBegan { .. } => "FLOOD-ON",
+            Event::FloodEnded { .. } => "FLOOD-OFF",
             Event::FirewallFailed { .. } => "FW-FAIL",
             Event::Boot { .. } => "BOOT",
             Event::Confinement(_) => "CONFINE",

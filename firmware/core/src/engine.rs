@@ -9,6 +9,7 @@ use core::net::IpAddr;
 use heapless::Vec;
 
 use crate::audit::{AuditRing, DenyClass, DenyReason, Event, Proof, Record, RevokeReason};
+use crate::detect::Detectors;
 use crate::grant::{Change, Grant, GrantId, GrantTable};
 use crate::hash::HashKey;
 use crate::knock::Knock;
@@ -159,6 +160,7 @@ pub struct Engine<const UNITS: usize = TABLE_UNITS> {
     grants: GrantTable,
     audit: AuditRing,
     denials: Limiter,
+    detectors: Detectors,
     counters: Counters,
     trace: Option<Trace>,
     spa: spa::Spa,
@@ -174,6 +176,7 @@ impl<const UNITS: usize> Engine<UNITS> {
             grants: GrantTable::new(),
             audit: AuditRing::new(),
             denials: Limiter::new(),
+            detectors: Detectors::new(),
             counters: Counters::default(),
             trace: None,
             spa: spa::Spa::new(),
@@ -240,7 +243,10 @@ impl<const UNITS: usize> Engine<UNITS> {
     /// When [`Engine::handle`] must be called with [`Input::Tick`]; at once if that is past.
     pub fn poll_at(&self) -> Option<Instant> {
         let write = self.spa.has_writes().then_some(Instant::BOOT);
-        [self.grants.next_due(), self.denials.due(), self.spa.due(), write].into_iter().flatten().min()
+        [self.grants.next_due(), self.denials.due(), self.detectors.due(), self.spa.due(), write]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The rules in force.
@@ -286,6 +292,8 @@ impl<const UNITS: usize> Engine<UNITS> {
     fn frame(&mut self, frame: &Frame<'_>, now: Instant) {
         self.counters.frames += 1;
         self.trace = None;
+        let flood = self.detectors.frame(now);
+        self.tell(flood, now);
         match wire::parse_with_datagram(frame) {
             Ok((knock, datagram)) if self.spa.keys.port().map(Step::udp) == Some(knock.step) => {
                 self.datagram(&knock, datagram, now);
@@ -301,6 +309,13 @@ impl<const UNITS: usize> Engine<UNITS> {
 
     fn knock(&mut self, knock: &Knock, now: Instant) {
         let outcome = self.matcher.step(&self.rules, knock, now);
+        let completed = outcome.progress.iter().any(|(_, progress)| *progress == Progress::Completed);
+        let suspect = match (completed, outcome.guard_touched) {
+            (true, _) => None,
+            (false, true) => self.detectors.guard_touched(knock.source, now),
+            (false, false) => self.detectors.knocked(knock.source, now),
+        };
+        self.tell(suspect, now);
         if outcome.guard_touched {
             self.counters.guard_touches += 1;
         } else if outcome.progress.is_empty() {
@@ -323,8 +338,16 @@ impl<const UNITS: usize> Engine<UNITS> {
             Some(Trace { knock: *knock, guard_touched: outcome.guard_touched, progress: outcome.progress });
     }
 
+    /// What the detectors found goes into the audit trail and nowhere else.
+    fn tell(&mut self, found: Option<Event>, now: Instant) {
+        if let Some(event) = found {
+            self.audit.push(event, now);
+        }
+    }
+
     fn completed(&mut self, id: SequenceId, source: IpAddr, now: Instant) {
         self.counters.completions += 1;
+        self.detectors.completed(source);
         let Some(sequence) = self.rules.sequence(id) else { return };
         let Some(door) = self.rules.door(sequence.door) else { return };
         match sequence.purpose {
@@ -343,6 +366,8 @@ impl<const UNITS: usize> Engine<UNITS> {
     }
 
     fn deny(&mut self, id: SequenceId, source: IpAddr, reason: DenyReason, now: Instant) {
+        let suspect = self.detectors.refused(source, now);
+        self.tell(suspect, now);
         self.summarise_denials(now);
         if self.denials.take(now) == Verdict::Counted {
             return;
@@ -363,6 +388,10 @@ impl<const UNITS: usize> Engine<UNITS> {
         let mut effects = Effects { ceiling: self.spa.next_write(), ..Effects::default() };
         self.summarise_denials(now);
         self.summarise_spa_denials(now);
+        // Bounded: each one ends a source's state, a window or the flood.
+        while let Some(event) = self.detectors.next(now) {
+            self.audit.push(event, now);
+        }
         if self.grants.next_due().is_none_or(|due| due > now) {
             return effects;
         }

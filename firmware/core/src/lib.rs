@@ -31,6 +31,7 @@
 extern crate std;
 
 pub mod audit;
+pub mod detect;
 pub mod engine;
 pub mod grant;
 pub mod hash;

@@ -141,6 +141,36 @@ pub const DENY_RECORDS_PER_WINDOW_MAX: u32 = 8;
 /// Time after which a summary of counted denials is written.
 pub const DENY_WINDOW: Duration = Duration::from_secs(10);
 
+/// Sources a detector follows at a time.
+pub const SUSPECTS_MAX: usize = 32;
+
+/// Sources of one kind that are told of one by one in each [`SUSPECT_WINDOW`]; the others are counted.
+pub const SUSPECTS_TOLD_MAX: u32 = 4;
+
+/// Time in which a source must do enough to be a suspect, and for which it must be quiet to be none
+/// any more.
+pub const SUSPECT_WINDOW: Duration = Duration::from_secs(10);
+
+/// Guard ports a source touches in a window to be scanning. A stray packet touches one.
+pub const SCAN_TOUCHES: u32 = 8;
+
+/// Knocks of a source in a window that complete nothing and make it one that tries knocks out: four
+/// times the longest sequence.
+pub const BRUTE_KNOCKS: u32 = 64;
+
+/// Knocks a refused proof counts for: eight refusals in a window are trying out, too.
+pub const BRUTE_REFUSAL_WEIGHT: u32 = 8;
+
+/// Frames within a second that are a flood. What the kernel filter lets through on a quiet day is a
+/// few a minute.
+pub const FLOOD_ON_PER_SEC: u32 = 2_000;
+
+/// Frames within a second below which a flood calms down.
+pub const FLOOD_OFF_PER_SEC: u32 = 500;
+
+/// Time a flood must have calmed down for to be over.
+pub const FLOOD_QUIET: Duration = Duration::from_secs(10);
+
 /// Shortest trial of a configuration: time to log in again and confirm.
 pub const TRIAL_MIN: Duration = Duration::from_secs(30);
 
@@ -212,6 +242,9 @@ const _: () = assert!(GRANTS_RESERVED < GRANTS_MAX);
 const _: () = assert!(FWKNOP_KEYS_MAX <= KEYS_MAX);
 const _: () = assert!(FWKNOP_PORTS_MAX <= EFFECTS_MAX);
 const _: () = assert!(GRANTS_PER_DOOR_ASSURED <= GRANTS_RESERVED);
+const _: () = assert!(SUSPECTS_TOLD_MAX as usize <= SUSPECTS_MAX);
+const _: () = assert!(BRUTE_KNOCKS as usize >= 4 * STEPS_MAX, "an honest client may start again a few times");
+const _: () = assert!(FLOOD_OFF_PER_SEC < FLOOD_ON_PER_SEC, "a gap, so that the edge is one");
 const _: () = assert!(REORDER_STEPS_MAX <= STEPS_MAX);
 const _: () = assert!(ROTATING_KNOCKS_MAX as usize <= STEPS_MAX);
 const _: () = assert!(AUDIT_RESERVED_FOR_GRANTS < AUDIT_RECORDS_MAX);

@@ -44,6 +44,9 @@ pub(super) const fn severity(event: &Event) -> Severity {
         | Event::Deny { .. }
         | Event::SpaRefused { .. }
         | Event::DenySuppressed { .. }
+        | Event::Suspect { begins: true, .. }
+        | Event::SuspectsCounted { .. }
+        | Event::FloodBegan { .. }
         | Event::CaptureDropped { .. }
         | Event::Lost { .. } => Severity::LOG_WARNING,
         Event::Grant { .. }
@@ -52,6 +55,8 @@ pub(super) const fn severity(event: &Event) -> Severity {
         | Event::Confinement(Some(_))
         | Event::Watchdog(WatchdogState::Armed { .. })
         | Event::SelfTest { failure: None }
+        | Event::Suspect { .. }
+        | Event::FloodEnded { .. }
         | Event::ConfigApplied { .. }
         | Event::ConfigChanged { .. }
         | Event::Console { .. }
@@ -99,21 +104,12 @@ pub(super) fn event_fields(event: &Event, identity: &Identity, take: &mut Take<'
         Event::Deny { .. } | Event::SpaRefused { .. } | Event::DenySuppressed { .. } => {
             denial_fields(event, take)
         }
-        Event::FirewallFailed { grant, door, source, task, revoked, held_for, error } => {
-            plain("grant", &Number(*grant))?;
-            plain("door", door)?;
-            plain("src", source)?;
-            plain("task", &task.name())?;
-            if let Some(revoked) = revoked {
-                plain("revoked", &revoked.reason())?;
-            }
-            plain("reason", &error.reason())?;
-            if let FirewallError::Other(errno) = error {
-                plain("errno", errno)?;
-            }
-            take(Field { name: "held_for", value: &held_for.secs_ceil(), unit: "s" })
-        }
+        Event::FirewallFailed { .. } => failure_fields(event, take),
         Event::Boot { doors } | Event::ConfigApplied { doors } => plain("doors", doors),
+        Event::Suspect { .. }
+        | Event::SuspectsCounted { .. }
+        | Event::FloodBegan { .. }
+        | Event::FloodEnded { .. } => detection_fields(event, take),
         Event::Confinement(None) => plain("state", &"off"),
         Event::Confinement(Some(confinement)) => confinement_fields(confinement, &mut plain),
         Event::Watchdog(state) => watchdog_fields(*state, take),
@@ -173,6 +169,49 @@ fn denial_fields(event: &Event, take: &mut Take<'_>) -> fmt::Result {
         Event::DenySuppressed { records, .. } => {
             plain("reason", &"rate-limited")?;
             plain("records", records)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The fields of a command the firewall did not carry out.
+fn failure_fields(event: &Event, take: &mut Take<'_>) -> fmt::Result {
+    let Event::FirewallFailed { grant, door, source, task, revoked, held_for, error } = event else {
+        return Ok(());
+    };
+    let mut plain = |name, value: &dyn fmt::Display| take(Field { name, value, unit: "" });
+    plain("grant", &Number(*grant))?;
+    plain("door", door)?;
+    plain("src", source)?;
+    plain("task", &task.name())?;
+    if let Some(revoked) = revoked {
+        plain("revoked", &revoked.reason())?;
+    }
+    plain("reason", &error.reason())?;
+    if let FirewallError::Other(errno) = error {
+        plain("errno", errno)?;
+    }
+    take(Field { name: "held_for", value: &held_for.secs_ceil(), unit: "s" })
+}
+
+/// The fields of what the detectors found.
+fn detection_fields(event: &Event, take: &mut Take<'_>) -> fmt::Result {
+    let mut plain = |name, value: &dyn fmt::Display| take(Field { name, value, unit: "" });
+    match event {
+        Event::Suspect { source, begins, count, .. } => {
+            plain("state", &if *begins { "on" } else { "off" })?;
+            plain("src", source)?;
+            plain("count", count)
+        }
+        Event::SuspectsCounted { sources, .. } => {
+            plain("state", &"more")?;
+            plain("sources", sources)
+        }
+        Event::FloodBegan { per_sec } => plain("per_sec", per_sec),
+        Event::FloodEnded { frames, peak_per_sec, lasted } => {
+            plain("frames", frames)?;
+            plain("peak_per_sec", peak_per_sec)?;
+            take(Field { name: "lasted", value: &lasted.secs_ceil(), unit: "s" })
         }
         _ => Ok(()),
     }

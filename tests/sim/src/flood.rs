@@ -18,7 +18,7 @@ use crate::frame::FrameBytes;
 use crate::random::Random;
 
 /// The sequence of the flooded door: within ten seconds, sent with 200 ms between knocks.
-const STEPS: [Step; 4] = [Step::tcp(7351), Step::udp(24_011), Step::tcp(5222), Step::tcp(1490)];
+pub(crate) const STEPS: [Step; 4] = [Step::tcp(7351), Step::udp(24_011), Step::tcp(5222), Step::tcp(1490)];
 /// The sequence of another door, which a crowd knows.
 const KNOWN: [Step; 4] = [Step::tcp(9351), Step::udp(26_011), Step::tcp(6222), Step::tcp(2490)];
 const PAUSE_MILLIS: u64 = 200;
@@ -91,7 +91,7 @@ pub fn flood<const UNITS: usize>(kind: Kind, rate_pps: u64, clients: u64, seed: 
 }
 
 /// An address of the whole world but the clients' own networks.
-fn stranger(random: &mut Random) -> IpAddr {
+pub(crate) fn stranger(random: &mut Random) -> IpAddr {
     IpAddr::from((((random.bits() as u32) | 0x8000_0000) & 0xdfff_ffff).to_be_bytes())
 }
 
@@ -127,7 +127,7 @@ impl<const UNITS: usize> Scene<UNITS> {
     }
 }
 
-fn rules() -> RuleSet {
+pub(crate) fn rules() -> RuleSet {
     let mut builder = RuleSetBuilder::new();
     for (name, port, steps) in [("ssh", 22, STEPS), ("known", 443, KNOWN)] {
         let door = Door {

@@ -10,6 +10,7 @@
 //! | [`actor`] | honest clients, scanners, insiders, forgers, floods |
 //! | [`hostile`] | millions of hostile sessions, none of which may open anything |
 //! | [`planted`] | bugs to plant in the product, and who must notice |
+//! | [`volume`] | what an attack writes into the log, and whether a grant's record is among it |
 //! | [`flood`] | honest success against flood rate and table size |
 
 // Worlds are made of numbers that are known to fit.
@@ -26,4 +27,5 @@ pub mod random;
 pub mod reference;
 pub mod site;
 pub mod twin;
+pub mod volume;
 pub mod world;

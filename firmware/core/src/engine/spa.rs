@@ -347,6 +347,8 @@ impl<const UNITS: usize> Engine<UNITS> {
             DenyClass::Policy => &mut counters.refused,
         };
         *count += 1;
+        let suspect = self.detectors.refused(source, now);
+        self.tell(suspect, now);
         self.summarise_spa_denials(now);
         let Some(limiter) = self.spa.limiters.get_mut(class as usize) else { return };
         if limiter.take(now) == Limit::Counted {
