@@ -66,7 +66,7 @@ fn doors(_: &Host) -> Vec<Door> {
         door("close-fixed", &[tcp(1490), udp(24_011), tcp(7351)], SYN),
         door("plain", &[tcp(20_101), udp(22_902), tcp(21_703)], None),
         door("fin", &[tcp(30_100), tcp(31_900), tcp(30_907)], FIN_NOT_ACK),
-        door("again", &[tcp(50_100), tcp(50_100), udp(51_900), tcp(50_100)], SYN),
+        door("again", &[tcp(50_100), udp(51_900), tcp(50_100)], SYN),
         door("long", &[udp(55_011), udp(57_022), udp(56_033), udp(55_044), udp(57_055), udp(56_066)], None),
         aimed,
     ]
