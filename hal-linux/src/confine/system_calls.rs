@@ -170,11 +170,14 @@ const BASE: [libc::c_long; 50] = [
 ];
 
 /// The daemon and the programs of the firewall: files, sockets, the store, children.
-const DAEMON: [libc::c_long; 64] = [
+const DAEMON: [libc::c_long; 66] = [
     libc::SYS_accept,
     libc::SYS_accept4,
+    // Reads whether the clock can be trusted; to set it takes a capability that is gone.
+    libc::SYS_adjtimex,
     libc::SYS_bind,
     libc::SYS_chdir,
+    libc::SYS_clock_adjtime,
     libc::SYS_close_range,
     libc::SYS_dup3,
     libc::SYS_epoll_create1,
@@ -359,6 +362,7 @@ mod machine {
     pub(super) const MMAP: libc::c_long = libc::SYS_mmap2;
 
     const CLOCK_GETTIME64: libc::c_long = 403;
+    const CLOCK_ADJTIME64: libc::c_long = 405;
     const CLOCK_GETRES_TIME64: libc::c_long = 406;
     const CLOCK_NANOSLEEP_TIME64: libc::c_long = 407;
     const TIMERFD_GETTIME64: libc::c_long = 410;
@@ -394,6 +398,7 @@ mod machine {
     ];
 
     pub(super) const DAEMON: &[libc::c_long] = &[
+        CLOCK_ADJTIME64,
         RECVMMSG_TIME64,
         SET_TLS,
         TIMERFD_GETTIME64,

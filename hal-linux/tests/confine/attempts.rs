@@ -99,6 +99,13 @@ pub(crate) const ATTEMPTS: &[Attempt] = &[
         postern_hal_linux::random::random::<16>().map(drop)
     }),
     attempt("sees-interfaces", Who::User, Done, |_, _| std::fs::read_dir("/sys/class/net").map(drop)),
+    attempt("reads-the-state-of-the-clock", Who::User, Done, |_, _| {
+        // SAFETY: `timex` is plain numbers, and all zero asks for nothing to be changed.
+        let mut state: nix::libc::timex = unsafe { std::mem::zeroed() };
+        // SAFETY: the structure is valid and outlives the call.
+        Ok(Errno::result(unsafe { nix::libc::adjtimex(&raw mut state) }).map(drop)?)
+    }),
+    attempt("sets-the-clock", Who::User, Killed, |_, _| call(nix::libc::SYS_clock_settime)),
     attempt("allocates", Who::User, Done, |_, _| {
         drop(vec![1_u8; 8 << 20]);
         Ok(())
