@@ -7,13 +7,15 @@
 //! medium leaves behind, its neighbour may be damaged. After each the store is opened anew and the
 //! [`oracle`] asks whether what is in force is exactly the old or exactly the new configuration,
 //! and the new one if it was acknowledged. [`faults`] does the same with a medium that fails while the
-//! power stays.
+//! power stays, and [`lives`] goes on from every state that was found, with a ledger of what was
+//! acknowledged.
 
 // Numbers here are small by construction.
 #![allow(clippy::cast_possible_truncation)]
 
 pub mod campaign;
 pub mod faults;
+pub mod lives;
 pub mod medium;
 pub mod oracle;
 pub mod tear;

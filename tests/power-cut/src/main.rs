@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use postern_power_cut::campaign::{Effort, Report, actions, cut_everywhere, lived_in, settled_after};
 use postern_power_cut::faults::{fail_everywhere, flip_bits};
+use postern_power_cut::lives::live;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.replace('_', "").parse::<u64>());
@@ -62,6 +63,11 @@ fn campaign(mut seed: u64, stride: u64, states: u64) -> Report {
             report.add(part);
             image = settled_after(&image, &action);
         }
+        let mut part = live(seed, 60);
+        for failure in &mut part.failures {
+            failure.state = format!("postern-power-cut {seed}: {}", failure.state);
+        }
+        report.add(part);
         report.add(flip_bits(&image, (seed % 211) as usize, 211, seed));
         eprintln!("seed {seed}: {} states of {states}, {} failures", report.states, report.failures.len());
         seed += stride;

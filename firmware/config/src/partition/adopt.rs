@@ -45,8 +45,10 @@ impl<P: Partition> Store<P> {
         if first {
             self.seal_records(&identity)?;
         }
+        self.unsure.identity = first;
         let written = self.write_copies(&sector, identity_offset, damaged);
         self.read_again();
+        self.unsure.identity &= self.identity.is_none();
         expect_one(written?)
     }
 

@@ -44,6 +44,9 @@ pub enum CommitError {
     Medium(PartitionError),
     /// What was read back is not what was written.
     ReadBack,
+    /// Something failed before and may be on the medium all the same: what is in force is not known
+    /// until the store is opened anew.
+    Unsure,
 }
 
 impl From<PartitionError> for CommitError {
@@ -62,6 +65,19 @@ pub struct Store<P> {
     pub(super) leases: Leases,
     /// Above every generation that may be on the medium, also after commits that failed.
     next_generation: u64,
+    pub(super) unsure: Unsure,
+}
+
+/// What failed, and may be on the medium all the same and newer than what is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Unsure {
+    /// The first start: nothing is written any more, because without a seal it may not count.
+    pub(super) identity: bool,
+    /// A commit, a wipe or a mark: none of these is tried again. One more could overwrite the only
+    /// slot that is above the floor of a mark nobody knows of.
+    config: bool,
+    /// A lease: the next one is written even if it would change nothing.
+    leases: bool,
 }
 
 impl<P: Partition> Store<P> {
@@ -81,6 +97,7 @@ impl<P: Partition> Store<P> {
             journal: JournalState::default(),
             leases: Leases::default(),
             next_generation: 1,
+            unsure: Unsure::default(),
         };
         store.read_again();
         let generations = store.slots.iter().filter_map(SlotState::header).map(|header| header.generation);
@@ -91,14 +108,27 @@ impl<P: Partition> Store<P> {
         Ok(store)
     }
 
-    /// Reads everything once more, as [`Store::open`] does.
+    /// Reads everything once more, as [`Store::open`] does. What cannot be read at the moment is not
+    /// forgotten: a record that went on from an older one would not count.
     pub fn read_again(&mut self) {
-        self.identity = records::identity(&mut self.partition);
+        if let Some(identity) = records::identity(&mut self.partition) {
+            self.identity = Some(identity);
+        }
         let key = self.identity.as_ref().map(|identity| &identity.key);
-        self.journal = records::marks(&mut self.partition, key);
-        self.leases = records::leases(&mut self.partition, key);
+        let journal = records::marks(&mut self.partition, key);
+        if journal.sequence > self.journal.sequence {
+            self.journal = journal;
+        }
+        let leases = records::leases(&mut self.partition, key);
+        if leases.sequence > self.leases.sequence {
+            self.leases = leases;
+        }
         for index in 0..SLOTS {
+            let before = self.slots.get(index).copied();
             self.look_at(index);
+            if let (Some(slot @ SlotState::Unreadable), Some(before)) = (self.slots.get_mut(index), before) {
+                *slot = before;
+            }
         }
     }
 
@@ -169,6 +199,7 @@ impl<P: Partition> Store<P> {
         floor: u32,
         kind: Kind,
     ) -> Result<Header, CommitError> {
+        self.is_sure()?;
         let payload_bytes = u32::try_from(payload.len()).map_err(|_| CommitError::TooLong)?;
         if payload.len() > PAYLOAD_BYTES_MAX {
             return Err(CommitError::TooLong);
@@ -179,21 +210,25 @@ impl<P: Partition> Store<P> {
         }
         let digest = <[u8; 32]>::from(Sha256::digest(payload));
         let same = |header: &&Header| (header.digest, header.floor, header.schema) == (digest, floor, schema);
-        if let Some(header) = self.in_force().filter(same) {
-            return Ok(*header);
+        if let (Choice::Slot(slot), Some(header)) = (self.choice(), self.in_force().filter(same).copied()) {
+            // The power may have gone between the slot and its mark.
+            self.write_mark(Mark::Committed { slot, generation: header.generation, floor })?;
+            return Ok(header);
         }
         let generation = self.next_generation;
         self.next_generation = generation.saturating_add(1);
         let trial = kind == Kind::Trial;
         let header = Header { generation, trial, schema, floor, payload_bytes, digest, seal: None };
         let index = self.slot_to_spend();
+        self.unsure.config = true;
         let header = self.write_and_read_back(index, header, payload)?;
         // A trial raises the floor when it is confirmed.
         let floor = if trial { 0 } else { floor };
-        if let Err(error) = self.mark(Mark::Committed { slot: index, generation, floor }) {
+        if let Err(error) = self.write_mark(Mark::Committed { slot: index, generation, floor }) {
             self.distrust(index);
             return Err(error);
         }
+        self.unsure.config = false;
         Ok(header)
     }
 
@@ -231,12 +266,19 @@ impl<P: Partition> Store<P> {
         self.mark(Mark::Confirmed(Confirmation { generation, digest }, floor))
     }
 
-    /// Keeps a mark. One that changes nothing writes nothing.
+    /// Keeps a mark. One that changes nothing writes nothing; after one that failed, see
+    /// [`CommitError::Unsure`].
     ///
     /// # Errors
     /// [`CommitError`]; the mark may or may not be found after a reboot.
     pub fn mark(&mut self, mark: Mark) -> Result<(), CommitError> {
+        self.is_sure()?;
+        self.write_mark(mark)
+    }
+
+    fn write_mark(&mut self, mark: Mark) -> Result<(), CommitError> {
         let Some(next) = self.journal.with(mark) else { return Ok(()) };
+        self.unsure.config = true;
         // Even if it fails this number may be on the medium: it is not used for anything else.
         self.journal.sequence = next.sequence;
         let sector = next.encode(self.identity.as_ref().map(|identity| &identity.key));
@@ -246,6 +288,7 @@ impl<P: Partition> Store<P> {
             return Err(CommitError::ReadBack);
         }
         self.journal = next;
+        self.unsure.config = false;
         Ok(())
     }
 
@@ -265,7 +308,19 @@ impl<P: Partition> Store<P> {
     /// # Errors
     /// [`LeaseError`].
     pub fn rebase(&mut self, lease: Lease, live: &[u64]) -> Result<(), LeaseError> {
-        let Some(next) = self.leases.with(lease, live)? else { return Ok(()) };
+        if self.unsure.identity {
+            return Err(CommitError::Unsure.into());
+        }
+        let next = match self.leases.with(lease, live)? {
+            Some(next) => next,
+            None if self.unsure.leases => {
+                let mut next = self.leases.clone();
+                next.sequence = next.sequence.saturating_add(1);
+                next
+            }
+            None => return Ok(()),
+        };
+        self.unsure.leases = true;
         // Even if it fails this number may be on the medium: it is not used for anything else.
         self.leases.sequence = next.sequence;
         let record = next.encode(self.identity.as_ref().map(|identity| &identity.key));
@@ -274,6 +329,7 @@ impl<P: Partition> Store<P> {
             return Err(CommitError::ReadBack.into());
         }
         self.leases = next;
+        self.unsure.leases = false;
         Ok(())
     }
 
@@ -314,7 +370,9 @@ impl<P: Partition> Store<P> {
     /// # Errors
     /// [`CommitError::Medium`]; some of it may then be erased and some not.
     pub fn wipe(&mut self) -> Result<(), CommitError> {
+        self.is_sure()?;
         let in_force = self.choice();
+        self.unsure.config = true;
         for index in (0..SLOTS).filter(|index| in_force != Choice::Slot(*index)) {
             self.erase(slot_offset(index), SLOT_BYTES)?;
         }
@@ -323,10 +381,15 @@ impl<P: Partition> Store<P> {
             self.erase(slot_offset(index), SLOT_BYTES)?;
             self.partition.flush()?;
         }
-        self.mark(Mark::Wiped { below: self.next_generation })?;
+        self.write_mark(Mark::Wiped { below: self.next_generation })?;
         self.read_again();
         let erased = self.slots.iter().all(|slot| *slot == SlotState::Unusable(HeaderError::Blank));
+        self.unsure.config = !erased;
         if erased { Ok(()) } else { Err(CommitError::ReadBack) }
+    }
+
+    const fn is_sure(&self) -> Result<(), CommitError> {
+        if self.unsure.identity || self.unsure.config { Err(CommitError::Unsure) } else { Ok(()) }
     }
 
     fn erase(&mut self, offset: u64, bytes: usize) -> Result<(), PartitionError> {
@@ -343,17 +406,24 @@ impl<P: Partition> Store<P> {
         &self.partition
     }
 
+    /// The partition, for what is not the store's business: a simulated medium is given its faults.
+    pub fn partition_mut(&mut self) -> &mut P {
+        &mut self.partition
+    }
+
     /// Gives the partition back.
     pub fn into_partition(self) -> P {
         self.partition
     }
 
     /// The slot that is needed least: never the one in force; unusable ones first, then trials
-    /// nobody confirmed, then the lowest generation.
+    /// nobody confirmed, then the lowest generation. One that cannot be read goes last: it may be read
+    /// again one day, and if not it could not be read back either.
     fn slot_to_spend(&self) -> usize {
         let in_force = self.choice();
         let others = self.slots.iter().enumerate().filter(|(index, _)| in_force != Choice::Slot(*index));
         let worth = |slot: &SlotState| match slot.header() {
+            None if *slot == SlotState::Unreadable => (3, 0),
             None => (0, 0),
             Some(header) if header.trial && !self.journal.is_confirmed(header.generation, &header.digest) => {
                 (1, header.generation)
