@@ -46,7 +46,7 @@ pub(crate) const BOARD: Board = Board {
     budgets: Budgets {
         daemon_bytes: 1664 * 1024,
         firmware_bytes: 6 * 1024 * 1024,
-        daemon_resident_kib: 4096,
+        daemon_resident_kib: 5120,
         gate_up_s: 60,
     },
     capture_ring_bytes: 1024 * 1024,
