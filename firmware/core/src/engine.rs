@@ -243,10 +243,8 @@ impl<const UNITS: usize> Engine<UNITS> {
     /// When [`Engine::handle`] must be called with [`Input::Tick`]; at once if that is past.
     pub fn poll_at(&self) -> Option<Instant> {
         let write = self.spa.has_writes().then_some(Instant::BOOT);
-        [self.grants.next_due(), self.denials.due(), self.detectors.due(), self.spa.due(), write]
-            .into_iter()
-            .flatten()
-            .min()
+        let dues = [self.grants.next_due(), self.denials.due(), self.detectors.due(), self.spa.due(), write];
+        dues.into_iter().flatten().min()
     }
 
     /// The rules in force.

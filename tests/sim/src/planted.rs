@@ -78,8 +78,8 @@ const DECISIONS: &[Bug] = &[
     bug(
         "a door stays open twice as long",
         GRANT,
-        "let until = now + door.open_for;",
-        "let until = now + door.open_for + door.open_for;",
+        "let until = now + lease;",
+        "let until = now + lease + lease;",
     ),
     bug("asking again does not extend", GRANT, "grant.until = grant.until.max(until);", "let _ = until;"),
     bug(
@@ -147,7 +147,12 @@ const FIREWALL: &[Bug] = &[
         "ending.until.max(ending.asked_until)",
         "ending.until",
     ),
-    bug("answers are lost", DISPATCH, "result }, now)", "result: { let _ = result; Ok(()) } }, now)"),
+    bug(
+        "answers are lost",
+        DISPATCH,
+        "FirewallDone { grant: command.grant(), result }",
+        "FirewallDone { grant: command.grant(), result: { let _ = result; Ok(()) } }",
+    ),
 ];
 
 /// Bugs in the audit trail.
@@ -196,14 +201,14 @@ const TIME: &[Bug] = &[
     bug(
         "grants wake nobody",
         ENGINE,
-        "[self.grants.next_due(), self.denials.due()]",
-        "[None, self.denials.due()]",
+        "[self.grants.next_due(), self.denials.due(),",
+        "[None, self.denials.due(),",
     ),
     bug(
         "everything is done 3 s late",
         ENGINE,
-        "[self.grants.next_due(), self.denials.due()].into_iter().flatten().min()",
-        "[self.grants.next_due(), self.denials.due()].into_iter().flatten().min().map(|at| at + crate::time::Duration::from_secs(3))",
+        "dues.into_iter().flatten().min()",
+        "dues.into_iter().flatten().min().map(|at| at + crate::time::Duration::from_secs(3))",
     ),
     bug(
         "a turn never says that there is more",
