@@ -12,7 +12,9 @@ use postern_core::limits::{
     ACCOUNTS_MAX, BANNER_BYTES_MAX, DOORS_MAX, GUARD_RANGES_MAX, INTERFACE_NAME_BYTES_MAX, INTERFACES_MAX,
     KEYS_MAX, NAME_BYTES_MAX, PORTS_PER_DOOR_MAX, SEQUENCES_MAX, STEPS_MAX,
 };
-use postern_core::rule::{Door, DoorId, GuardRange, Purpose, RuleError, RuleSet, RuleSetBuilder, Sequence};
+use postern_core::rule::{
+    Behind, Door, DoorId, GuardRange, Purpose, RuleError, RuleSet, RuleSetBuilder, Sequence, Terms,
+};
 use postern_core::time::Duration;
 use serde::{Deserialize, Serialize};
 
@@ -255,6 +257,7 @@ impl From<&StoredDoor> for Door {
             open_for: Duration::from_secs(u64::from(door.open_for_secs)),
             target: door.target,
             interfaces: InterfaceSet(door.interfaces),
+            terms: Terms { behind: door.forward.map(Behind::from), cut_at_end: door.cut_at_end },
         }
     }
 }
@@ -281,6 +284,12 @@ fn converted<A: Copy + Into<B>, B, const N: usize>(stored: &Vec<A, N>) -> Vec<B,
         let _ = parts.push(part.into());
     }
     parts
+}
+
+impl From<StoredForward> for Behind {
+    fn from(forward: StoredForward) -> Self {
+        Behind { host: forward.address, port: forward.port }
+    }
 }
 
 impl From<StoredPort> for ServicePort {

@@ -57,6 +57,8 @@ pub enum DenyReason {
     /// Every place for grants is taken, or every place this door may take
     /// ([`crate::limits::GRANTS_MAX`], [`crate::limits::GRANTS_RESERVED`]).
     GrantsFull,
+    /// The door leads to a host of the other address family.
+    OtherFamily,
 }
 
 impl DenyReason {
@@ -65,6 +67,7 @@ impl DenyReason {
         match self {
             DenyReason::Tainted => "guard-port-touched",
             DenyReason::GrantsFull => "grants-full",
+            DenyReason::OtherFamily => "other-address-family",
         }
     }
 }

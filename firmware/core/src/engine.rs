@@ -350,6 +350,10 @@ impl<const UNITS: usize> Engine<UNITS> {
         let Some(door) = self.rules.door(sequence.door) else { return };
         match sequence.purpose {
             Purpose::Open => {
+                if !door.terms.can_admit(source) {
+                    self.deny(id, source, DenyReason::OtherFamily, now);
+                    return;
+                }
                 let lease = door.open_for;
                 let wanted = self.grants.want(sequence.door, door, source, lease, Proof::Sequence, now);
                 if wanted.is_err() {

@@ -22,7 +22,7 @@ use crate::limits::{
     GRANTS_RESERVED, PORTS_PER_DOOR_MAX,
 };
 use crate::port::{FirewallCommand, FirewallError};
-use crate::rule::{Door, DoorId, Name, RuleSet};
+use crate::rule::{Door, DoorId, Name, RuleSet, Terms};
 use crate::time::{Duration, Instant};
 
 /// Names one grant; not used again while the daemon runs (4 billion grants).
@@ -69,6 +69,8 @@ pub struct Grant {
     pub source: IpAddr,
     /// Which ports.
     pub ports: Vec<ServicePort, PORTS_PER_DOOR_MAX>,
+    /// What it means beyond that.
+    pub terms: Terms,
     /// How the client proved itself.
     pub proof: Proof,
     /// When it shall end.
@@ -233,6 +235,7 @@ impl GrantTable {
             door_name: door.name.clone(),
             source,
             ports: door.ports.clone(),
+            terms: door.terms,
             proof,
             until,
             phase: Phase::Wanted,
@@ -280,13 +283,17 @@ impl GrantTable {
         count
     }
 
-    /// Another rule set is in force: grants whose door is still there with all their ports go on,
-    /// the others are taken back.
+    /// Another rule set is in force: grants whose door is still there with all their ports, and leads
+    /// where it led, go on; the others are taken back.
     pub fn rules_replaced(&mut self, rules: &RuleSet, now: Instant) {
         for grant in &mut self.grants {
             grant.door = rules.door_named(&grant.door_name).filter(|&id| {
-                let ports = rules.door(id).map(|door| door.ports.as_slice()).unwrap_or_default();
-                grant.ports.iter().all(|port| ports.contains(port))
+                rules.door(id).is_some_and(|door| {
+                    let same_way = door.terms.behind == grant.terms.behind;
+                    // Whoever goes on goes on under the new terms.
+                    grant.terms.cut_at_end = door.terms.cut_at_end;
+                    same_way && grant.ports.iter().all(|port| door.ports.contains(port))
+                })
             });
         }
         self.revoke(RevokeReason::ConfigChanged, now, |grant| grant.door.is_none());
@@ -334,7 +341,7 @@ impl GrantTable {
                 let _ = ports.push(port);
             }
         }
-        Some(FirewallCommand::Close { grant: id, source, ports })
+        Some(FirewallCommand::Close { grant: id, source, ports, cut: grant.terms.cut_at_end })
     }
 
     /// Until when another grant of the same source, alive or wanted, covers `port`.

@@ -134,6 +134,8 @@ pub enum FirewallCommand {
         source: IpAddr,
         /// Which ports.
         ports: Vec<ServicePort, PORTS_PER_DOOR_MAX>,
+        /// Whether established connections of `source` to them are cut, too.
+        cut: bool,
     },
 }
 

@@ -7,6 +7,10 @@ use core::net::IpAddr;
 
 use heapless::{String, Vec};
 
+mod terms;
+
+pub use terms::{Behind, Terms};
+
 use crate::knock::{FlagCondition, InterfaceSet, Knock, Protocol, ServicePort, Step, TcpFlags};
 use crate::limits::{
     DOORS_MAX, FLAG_CONDITIONS_MAX, GUARD_RANGES_MAX, NAME_BYTES_MAX, OPEN_FOR_MAX, OPEN_FOR_MIN, PORTS_MAX,
@@ -48,6 +52,8 @@ pub struct Door {
     pub target: Option<IpAddr>,
     /// Only knocks that arrive on these interfaces count; at least one.
     pub interfaces: InterfaceSet,
+    /// What a grant means beyond ports and time.
+    pub terms: Terms,
 }
 
 /// A sequence of knocks and what it does.
@@ -114,6 +120,11 @@ pub enum RuleError {
     BadOpenFor(DoorId),
     /// A door takes knocks on no interface: nothing could ever open it.
     NoInterface(DoorId),
+    /// A door leads to an address that no host behind the gateway can have, or to port 0.
+    BadBehind(DoorId),
+    /// A door that leads behind the gateway has other than one port, or shares it with another door:
+    /// where a connection to it leads would depend on who let the client in.
+    BehindNeedsOwnPort(DoorId),
     /// A sequence belongs to no door.
     NoSuchDoor(SequenceId),
     /// A sequence has no knock or more than [`STEPS_MAX`].
@@ -284,6 +295,7 @@ impl RuleSetBuilder {
             return Err(RuleError::NoInterface(id));
         }
         sort_ports(&mut door.ports);
+        self.check_behind(id, &door)?;
         for &port in &door.ports {
             if let Err(position) = self.rules.ports.binary_search(&port) {
                 insert_at(&mut self.rules.ports, position, port).map_err(|_| RuleError::TooManyPorts)?;
@@ -358,6 +370,22 @@ impl RuleSetBuilder {
         Ok(self.rules)
     }
 
+    fn check_behind(&self, id: DoorId, door: &Door) -> Result<(), RuleError> {
+        if let Some(Behind { host, port }) = door.terms.behind {
+            if port == 0 || !can_be_behind(host) {
+                return Err(RuleError::BadBehind(id));
+            }
+            if door.ports.len() != 1 {
+                return Err(RuleError::BehindNeedsOwnPort(id));
+            }
+        }
+        let apart = |other: &Door| {
+            let leads = door.terms.behind.is_some() || other.terms.behind.is_some();
+            !leads || other.ports.iter().all(|port| !door.ports.contains(port))
+        };
+        if self.rules.doors.iter().all(apart) { Ok(()) } else { Err(RuleError::BehindNeedsOwnPort(id)) }
+    }
+
     fn watch_flags(&mut self, flags: FlagCondition) -> Result<(), RuleError> {
         if self.rules.flag_conditions.contains(&flags) {
             return Ok(());
@@ -412,6 +440,13 @@ pub fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(allowed)
 }
 
+/// Whether a host behind the gateway can have this address.
+fn can_be_behind(host: IpAddr) -> bool {
+    let nobody = host.is_unspecified() || host.is_loopback() || host.is_multicast();
+    let mapped = matches!(host, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+    !nobody && !mapped && host != IpAddr::V4(core::net::Ipv4Addr::BROADCAST)
+}
+
 fn next_id(count: usize) -> Option<u16> {
     u16::try_from(count).ok()
 }
@@ -451,6 +486,7 @@ mod tests {
             open_for: Duration::from_secs(30),
             target: None,
             interfaces: InterfaceSet::ALL,
+            terms: Terms::PLAIN,
         }
     }
 
@@ -537,6 +573,43 @@ mod tests {
         let mut flags = sequence(ssh, &[Step::tcp(1)]);
         flags.flags = FlagCondition { mask: TcpFlags::SYN, value: TcpFlags::ACK };
         assert_eq!(builder.sequence(flags), Err(RuleError::BadFlags(id)));
+    }
+
+    #[test]
+    fn a_door_behind_the_gateway_has_one_port_of_its_own() {
+        let leading = |name: &str, ports: &[ServicePort], host: &str, port| {
+            let behind = Some(Behind { host: host.parse().unwrap(), port });
+            Door { terms: Terms { behind, ..Terms::PLAIN }, ..door(name, ports) }
+        };
+        let (plc, host) = (ServicePort::tcp(10_022), "192.168.10.5");
+        let mut builder = RuleSetBuilder::new();
+        let id = builder.door(leading("plc", &[plc], host, 22)).unwrap();
+        let next = DoorId(id.0 + 1);
+        for wrong in ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "::", "::1", "::ffff:10.0.0.1"]
+        {
+            let refused = builder.door(leading("wrong", &[ServicePort::tcp(1)], wrong, 22));
+            assert_eq!(refused, Err(RuleError::BadBehind(next)), "{wrong}");
+        }
+        let refused = builder.door(leading("zero", &[ServicePort::tcp(1)], host, 0));
+        assert_eq!(refused, Err(RuleError::BadBehind(next)));
+        let own = Err(RuleError::BehindNeedsOwnPort(next));
+        let two = [ServicePort::tcp(1), ServicePort::udp(1)];
+        assert_eq!(builder.door(leading("two", &two, host, 22)), own);
+        assert_eq!(builder.door(door("here", &[plc])), own);
+        assert_eq!(builder.door(leading("there", &[plc], host, 23)), own);
+        builder.door(door("other", &[ServicePort::udp(10_022)])).unwrap();
+    }
+
+    #[test]
+    fn nobody_is_led_to_the_other_family() {
+        let terms = |host: &str| {
+            let behind = Some(Behind { host: host.parse().unwrap(), port: 22 });
+            Terms { behind, ..Terms::PLAIN }
+        };
+        let (v4, v6) = ("198.51.100.7".parse().unwrap(), "2001:db8::7".parse().unwrap());
+        assert!(terms("192.168.10.5").can_admit(v4) && !terms("192.168.10.5").can_admit(v6));
+        assert!(terms("2001:db8::5").can_admit(v6) && !terms("2001:db8::5").can_admit(v4));
+        assert!(Terms::PLAIN.can_admit(v4) && Terms::PLAIN.can_admit(v6));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use postern_core::knock::{FlagCondition, InterfaceIndex, InterfaceSet, Protocol,
 use postern_core::port::{
     AuditSink, Capture, Firewall, FirewallCommand, FirewallError, Frame, LinkType, NoJournal, SinkBusy,
 };
-use postern_core::rule::{Door, GuardRange, Name, Purpose, RuleSet, RuleSetBuilder, Sequence};
+use postern_core::rule::{Door, GuardRange, Name, Purpose, RuleSet, RuleSetBuilder, Sequence, Terms};
 use postern_core::time::{Duration, Instant};
 use posternd::turn::turn;
 
@@ -23,6 +23,7 @@ fn rules() -> RuleSet {
         open_for: Duration::from_secs(2),
         target: None,
         interfaces: InterfaceSet::ALL,
+        terms: Terms::PLAIN,
     };
     let door = builder.door(door).unwrap();
     let sequence = Sequence {

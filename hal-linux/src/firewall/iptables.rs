@@ -91,7 +91,7 @@ impl IptablesFirewall {
         self.create_sets(families)?;
         self.fill_next(rules)?;
         self.exchange_ports()?;
-        let installed = tools.iter().try_for_each(|tools| self.install_rules(tools));
+        let installed = tools.iter().try_for_each(|tools| self.install_rules(tools, rules));
         if installed.is_err() {
             // What was in force is in the other set now. This did work a moment ago.
             self.exchange_ports()?;
@@ -115,7 +115,12 @@ impl IptablesFirewall {
         for &family in Family::of_this_kernel() {
             let tools = self.tools(family)?;
             let listing = tools.list()?;
-            if let Some(script) = Rules::new(&self.names, &self.options, family).to_remove(&listing) {
+            let nothing = RuleSet::empty();
+            let rules = Rules::new(&self.names, &self.options, family, &nothing);
+            if rules.behind().is_there(&listing) {
+                tools.restore(&rules.behind().to_lead(&tools.list_nat()?))?;
+            }
+            if let Some(script) = rules.to_remove(&listing) {
                 tools.restore(&script)?;
             }
         }
@@ -148,8 +153,13 @@ impl IptablesFirewall {
         let mut verification = Verification::default();
         let mut lists = Vec::new();
         for &family in Family::of_this_kernel() {
-            let listing = self.tools(family)?.list_soon()?;
-            Rules::new(&self.names, &self.options, family).verify(&listing, family, &mut verification);
+            let tools = self.tools(family)?;
+            let listing = tools.list_soon()?;
+            let wanted = Rules::new(&self.names, &self.options, family, rules);
+            wanted.verify(&listing, family, &mut verification);
+            if wanted.behind().is_wanted() {
+                wanted.behind().verify_lead(&tools.list_nat_soon()?, family, &mut verification);
+            }
             lists.push(self.names.grants(family).to_owned());
         }
         for name in lists {
@@ -239,18 +249,20 @@ impl IptablesFirewall {
             .try_for_each(|name| destroy(&mut self.sets, name))
     }
 
-    fn install_rules(&self, tools: &Tools) -> Result<(), InstallError> {
-        let rules = Rules::new(&self.names, &self.options, tools.family);
-        let mut tries = 1;
-        loop {
-            let listing = tools.list()?;
-            match tools.restore(&rules.to_install(&listing)) {
-                Err(InstallError::ProgramFailed { .. }) if tries < TRIES && tools.list()? != listing => {
-                    tries += 1;
-                }
-                other => return other,
+    fn install_rules(&self, tools: &Tools, doors: &RuleSet) -> Result<(), InstallError> {
+        let rules = Rules::new(&self.names, &self.options, tools.family, doors);
+        let behind = rules.behind();
+        if !behind.is_wanted() {
+            // What led somewhere leads nowhere before the mark of it is gone.
+            if behind.is_there(&tools.list()?) {
+                repeatedly(|| tools.list_nat(), |nat| tools.restore(&behind.to_lead(nat)))?;
             }
+            return repeatedly(|| tools.list(), |listing| tools.restore(&rules.to_install(listing)));
         }
+        // A kernel without the table is noticed before anything is changed.
+        tools.list_nat()?;
+        repeatedly(|| tools.list(), |listing| tools.restore(&rules.to_install(listing)))?;
+        repeatedly(|| tools.list_nat(), |nat| tools.restore(&behind.to_lead(nat)))
     }
 }
 
@@ -264,8 +276,32 @@ impl Tools {
         self.iptables.run(&["-w", "2", "-S"], "")
     }
 
+    /// The same of the table nat.
+    fn list_nat_soon(&self) -> Result<String, InstallError> {
+        self.iptables.run(&["-w", "2", "-t", "nat", "-S"], "")
+    }
+
+    fn list_nat(&self) -> Result<String, InstallError> {
+        self.iptables.run(&["-w", "-t", "nat", "-S"], "")
+    }
+
     fn restore(&self, script: &str) -> Result<(), InstallError> {
         self.restore.run(&["--noflush", "-w"], script).map(drop)
+    }
+}
+
+/// Changes what was listed; again, when somebody else changed it in between.
+fn repeatedly(
+    list: impl Fn() -> Result<String, InstallError>,
+    change: impl Fn(&str) -> Result<(), InstallError>,
+) -> Result<(), InstallError> {
+    let mut tries = 1;
+    loop {
+        let listing = list()?;
+        match change(&listing) {
+            Err(InstallError::ProgramFailed { .. }) if tries < TRIES && list()? != listing => tries += 1,
+            other => return other,
+        }
     }
 }
 

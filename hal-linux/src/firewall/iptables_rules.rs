@@ -3,6 +3,9 @@
 
 use std::fmt::Write as _;
 
+use postern_core::rule::RuleSet;
+
+use super::iptables_behind::Behind;
 use super::{Drift, Family, FirewallOptions, Verification};
 
 /// Names of everything the back end makes.
@@ -12,6 +15,10 @@ pub(super) struct Names {
     pub(super) chain: String,
     /// Chain for packets to protected ports.
     pub(super) gate: String,
+    /// Chain that FORWARD jumps to, when a door leads behind the gateway.
+    pub(super) forward: String,
+    /// Chain that PREROUTING of the table nat jumps to then.
+    pub(super) lead: String,
     grants_v4: String,
     grants_v6: String,
     /// Set of protected TCP ports.
@@ -29,6 +36,8 @@ impl Names {
         let name = options.name.as_str().to_ascii_uppercase();
         Self {
             gate: format!("{name}-GATE"),
+            forward: format!("{name}-FORWARD"),
+            lead: format!("{name}-LEAD"),
             grants_v4: format!("{name}-GRANT4"),
             grants_v6: format!("{name}-GRANT6"),
             tcp: format!("{name}-TCP"),
@@ -63,26 +72,34 @@ pub(super) struct Rules<'a> {
     names: &'a Names,
     chain: Vec<String>,
     gate: Vec<String>,
+    behind: Behind<'a>,
 }
 
 impl<'a> Rules<'a> {
-    pub(super) fn new(names: &'a Names, options: &FirewallOptions, family: Family) -> Self {
+    pub(super) fn new(names: &'a Names, options: &FirewallOptions, family: Family, doors: &RuleSet) -> Self {
         let Names { chain, gate, tcp, udp, .. } = names;
-        let exempt = options.exempt_interfaces.iter().map(|interface| interface.as_str());
-        let mut rules: Vec<String> = std::iter::once("lo")
-            .chain(exempt)
-            .map(|interface| format!("-A {chain} -i {interface} -j RETURN"))
-            .collect();
+        let mut rules = exemptions(chain, options);
         rules.push(format!("-A {chain} -p tcp -m set --match-set {tcp} dst -j {gate}"));
         rules.push(format!("-A {chain} -p udp -m set --match-set {udp} dst -j {gate}"));
         let grants = names.grants(family);
-        let gate_rules = vec![
-            format!("-A {gate} -m set --match-set {grants} src,dst -j ACCEPT"),
+        let mut gate_rules = vec![format!("-A {gate} -m set --match-set {grants} src,dst -j ACCEPT")];
+        if cuts(doors) {
+            // What the service sends after its connection was cut would begin one anew, the other way
+            // round, and the client's answers would belong to it.
+            gate_rules.push(format!("-A {gate} -m conntrack --ctdir REPLY -j DROP"));
+        }
+        gate_rules.extend([
             // Only here, for protected ports: whether other connections go on is the site's affair.
             format!("-A {gate} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"),
             format!("-A {gate} -j DROP"),
-        ];
-        Self { names, chain: rules, gate: gate_rules }
+        ]);
+        let behind = Behind::new(names, options, family, doors);
+        Self { names, chain: rules, gate: gate_rules, behind }
+    }
+
+    /// What the table nat must have and have no more, given what the table filter had.
+    pub(super) const fn behind(&self) -> &Behind<'a> {
+        &self.behind
     }
 
     /// Input of `iptables-restore --noflush` that puts the rules in, whatever of them is there
@@ -95,7 +112,9 @@ impl<'a> Rules<'a> {
             let _ = writeln!(script, "{rule}");
         }
         script.push_str(&self.jumps_deleted(listing));
-        let _ = write!(script, "-I INPUT 1 -j {chain}\nCOMMIT\n");
+        let _ = writeln!(script, "-I INPUT 1 -j {chain}");
+        script.push_str(&self.behind.to_install(listing));
+        script.push_str("COMMIT\n");
         script
     }
 
@@ -111,6 +130,7 @@ impl<'a> Rules<'a> {
         for chain in there.iter().flatten() {
             let _ = writeln!(script, "-X {chain}");
         }
+        script.push_str(&self.behind.to_remove(listing));
         (!script.is_empty()).then(|| format!("*filter\n{script}COMMIT\n"))
     }
 
@@ -131,6 +151,7 @@ impl<'a> Rules<'a> {
                 verification.note(Drift::ChainChanged(Some(family), name.clone()));
             }
         }
+        self.behind.verify(listing, family, verification);
     }
 
     /// Only exactly our jump: one with conditions was made by somebody else.
@@ -141,12 +162,24 @@ impl<'a> Rules<'a> {
     }
 }
 
-fn rules_of<'l>(listing: &'l str, chain: &str) -> impl Iterator<Item = &'l str> {
+/// Packets from interfaces that are exempt are not our affair.
+pub(super) fn exemptions(chain: &str, options: &FirewallOptions) -> Vec<String> {
+    let exempt = options.exempt_interfaces.iter().map(|interface| interface.as_str());
+    let all = std::iter::once("lo").chain(exempt);
+    all.map(|interface| format!("-A {chain} -i {interface} -j RETURN")).collect()
+}
+
+/// Whether any door has connections cut when its grant ends.
+pub(super) fn cuts(doors: &RuleSet) -> bool {
+    doors.doors().iter().any(|door| door.terms.cut_at_end)
+}
+
+pub(super) fn rules_of<'l>(listing: &'l str, chain: &str) -> impl Iterator<Item = &'l str> {
     let start = format!("-A {chain} ");
     listing.lines().map(str::trim_end).filter(move |line| line.starts_with(&start))
 }
 
-fn has_chain(listing: &str, chain: &str) -> bool {
+pub(super) fn has_chain(listing: &str, chain: &str) -> bool {
     listing.lines().any(|line| line.trim_end().strip_prefix("-N ") == Some(chain))
 }
 
@@ -165,7 +198,7 @@ mod tests {
     #[test]
     fn an_old_jump_goes_and_a_new_one_comes_first() {
         let names = Names::new(&options());
-        let rules = Rules::new(&names, &options(), Family::V4);
+        let rules = Rules::new(&names, &options(), Family::V4, &RuleSet::empty());
         let fresh = rules.to_install(SITE);
         assert!(!fresh.contains("-D INPUT"), "{fresh}");
         let listing =
@@ -181,7 +214,7 @@ mod tests {
     #[test]
     fn removal_touches_what_is_there() {
         let names = Names::new(&options());
-        let rules = Rules::new(&names, &options(), Family::V6);
+        let rules = Rules::new(&names, &options(), Family::V6, &RuleSet::empty());
         assert_eq!(rules.to_remove(SITE), None);
         let script = rules.to_remove("-N POSTERN\n-N POSTERNS\n-A INPUT -j POSTERN\n").unwrap();
         assert_eq!(script, "*filter\n-D INPUT -j POSTERN\n-F POSTERN\n-X POSTERN\nCOMMIT\n");
@@ -190,7 +223,7 @@ mod tests {
     #[test]
     fn verification_sees_each_change() {
         let names = Names::new(&options());
-        let rules = Rules::new(&names, &options(), Family::V4);
+        let rules = Rules::new(&names, &options(), Family::V4, &RuleSet::empty());
         let ours: String = rules.chain.iter().chain(&rules.gate).map(|rule| format!("{rule}\n")).collect();
         let chains = "-N POSTERN\n-N POSTERN-GATE\n";
         let intact = format!("{chains}-A INPUT -j POSTERN\n-A INPUT -j SITE\n{ours}");

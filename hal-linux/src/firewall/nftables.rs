@@ -12,9 +12,9 @@ use postern_core::rule::RuleSet;
 
 use super::error::{NFT_OPTIONS, firewall_error};
 use super::nf_tables::{Element, NfTable};
-use super::nftables_script::{self as script, GATE, INPUT, Installation, PROTECTED};
+use super::nftables_script::{self as script, Chain, Installation, LEAD, PROTECTED};
 use super::program::Program;
-use super::{Drift, Family, FirewallOptions, InstallError, Member, Verification};
+use super::{Drift, Family, FirewallOptions, InstallError, Member, Verification, leadings};
 use crate::netlink::NetlinkError;
 
 /// Times an installation is tried when the table was changed by somebody else between reading it
@@ -55,9 +55,11 @@ impl NftablesFirewall {
         let mut tries = 1;
         loop {
             let protected = self.protected()?.unwrap_or_default();
+            let leads = self.leads()?;
             let installation = Installation {
                 options: &self.options,
-                ports: rules.protected_ports(),
+                doors: rules,
+                leads,
                 protected: &protected,
                 flush_grants: !self.has_installed,
             };
@@ -108,11 +110,7 @@ impl NftablesFirewall {
     /// [`InstallError`] when it cannot be read.
     pub fn verify(&mut self, rules: &RuleSet) -> Result<Verification, InstallError> {
         let mut verification = Verification::default();
-        let chains = [
-            (INPUT, Some(script::HOOK), script::input_comments(&self.options)),
-            (GATE, None, script::gate_comments()),
-        ];
-        for (chain, hook, comments) in chains {
+        for Chain { name: chain, hook, comments } in script::chains(&self.options, rules) {
             match self.table.hook(chain) {
                 Err(NetlinkError::Refused(libc::ENOENT)) => {
                     verification.note(Drift::ChainMissing(None, chain.to_owned()));
@@ -127,6 +125,10 @@ impl NftablesFirewall {
                     }
                 }
             }
+        }
+        let unwanted = leadings(rules).next().is_none() && self.leads()?;
+        if unwanted {
+            verification.note(Drift::ChainChanged(None, LEAD.to_owned()));
         }
         for family in [Family::V4, Family::V6] {
             let name = script::grants(family);
@@ -150,6 +152,14 @@ impl NftablesFirewall {
 
     fn nft(&self) -> Result<Program, InstallError> {
         Program::find("nft", &self.options.program_directories)
+    }
+
+    /// Whether there are chains for doors that lead behind the gateway. Both come and go together.
+    fn leads(&mut self) -> Result<bool, InstallError> {
+        match self.table.hook(LEAD) {
+            Err(NetlinkError::Refused(libc::ENOENT)) => Ok(false),
+            found => found.map(|_| true).map_err(while_doing("read a chain")),
+        }
     }
 
     /// The ports that are protected now; `None` when there is no set of them.

@@ -2,18 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use postern_core::knock::ServicePort;
 use postern_core::limits::PORTS_MAX;
+use postern_core::rule::RuleSet;
 
 use super::nf_tables::Hook;
-use super::{Family, FirewallOptions};
+use super::{Family, FirewallOptions, leadings};
 
 /// The base chain.
-pub(super) const INPUT: &str = "input";
+const INPUT: &str = "input";
 
 /// The chain for packets to protected ports.
-pub(super) const GATE: &str = "gate";
+const GATE: &str = "gate";
 
 /// The set of protected ports.
 pub(super) const PROTECTED: &str = "protected";
@@ -21,7 +23,19 @@ pub(super) const PROTECTED: &str = "protected";
 /// How the base chain is hooked in: early among the filters, behind connection tracking (-200).
 /// It only ever drops: in nftables a drop is final, while an accept is only the opinion of one of
 /// several base chains.
-pub(super) const HOOK: Hook = Hook { number: 1, priority: -10, policy: 1, is_filter: true };
+const HOOK: Hook = Hook { number: 1, priority: -10, policy: 1, is_filter: true };
+
+/// The base chain that leads connections to services behind the gateway.
+pub(super) const LEAD: &str = "lead";
+
+/// How it is hooked in: where destinations are changed, before the site's own such chains.
+pub(super) const LEAD_HOOK: Hook = Hook { number: 0, priority: -110, policy: 1, is_filter: false };
+
+/// The base chain that drops packets to services behind the gateway that were not led there.
+pub(super) const FORWARD: &str = "forward";
+
+/// How it is hooked in: as [`HOOK`].
+pub(super) const FORWARD_HOOK: Hook = Hook { number: 2, priority: -10, policy: 1, is_filter: true };
 
 /// Seconds that an element added by hand without a time-out lives: no door for ever.
 const TIMEOUT_SECS_DEFAULT: u32 = 60;
@@ -45,42 +59,103 @@ fn rule(text: impl Into<String>, comment: impl Into<String>) -> Rule {
     Rule { text: text.into(), comment: comment.into() }
 }
 
-fn input_rules(options: &FirewallOptions) -> Vec<Rule> {
+fn exemptions(options: &FirewallOptions) -> Vec<Rule> {
     let exempt = options.exempt_interfaces.iter().map(|interface| interface.as_str());
-    let mut rules: Vec<Rule> = std::iter::once("lo")
+    std::iter::once("lo")
         .chain(exempt)
         .map(|name| rule(format!("iifname \"{name}\" return"), format!("exempt {name}")))
-        .collect();
+        .collect()
+}
+
+fn input_rules(options: &FirewallOptions) -> Vec<Rule> {
+    let mut rules = exemptions(options);
     let protected = format!("meta l4proto . th dport @{PROTECTED} jump {GATE}");
     rules.push(rule(protected, "protected port"));
     rules
 }
 
-fn gate_rules() -> [Rule; 4] {
-    [
+fn gate_rules(doors: &RuleSet) -> Vec<Rule> {
+    let mut rules = vec![
         rule("ip saddr . meta l4proto . th dport @granted4 return", "granted to this IPv4 source"),
         rule("ip6 saddr . meta l4proto . th dport @granted6 return", "granted to this IPv6 source"),
+    ];
+    if doors.doors().iter().any(|door| door.terms.cut_at_end) {
+        // What the service sends after its connection was cut would begin one anew, the other way
+        // round, and the client's answers would belong to it.
+        rules.push(rule("ct direction reply drop", "of a connection that was cut"));
+    }
+    rules.extend([
         rule("ct state established,related return", "of a connection that was granted"),
         rule("drop", "not granted"),
-    ]
+    ]);
+    rules
 }
 
-/// The comments of the base chain's rules, in order.
-pub(super) fn input_comments(options: &FirewallOptions) -> Vec<String> {
-    input_rules(options).into_iter().map(|rule| rule.comment).collect()
+/// One for each door that leads behind the gateway; only the first packet of a connection sees them.
+fn lead_rules(doors: &RuleSet) -> Vec<Rule> {
+    let mut rules = vec![rule("fib daddr type != local return", "through the gateway")];
+    rules.extend(leadings(doors).map(|leading| {
+        let (ip, grants) = match leading.family {
+            Family::V4 => ("ip", grants(Family::V4)),
+            Family::V6 => ("ip6", grants(Family::V6)),
+        };
+        let (transport, port) = (leading.port.transport.name(), leading.port.port);
+        let to = SocketAddr::new(leading.host, leading.host_port);
+        let text = format!(
+            "{transport} dport {port} {ip} saddr . meta l4proto . th dport @{grants} dnat {ip} to {to}"
+        );
+        rule(text, leading.to_string())
+    }));
+    rules
 }
 
-/// The comments of the gate chain's rules, in order.
-pub(super) fn gate_comments() -> Vec<String> {
-    gate_rules().into_iter().map(|rule| rule.comment).collect()
+fn forward_rules(options: &FirewallOptions, doors: &RuleSet) -> Vec<Rule> {
+    let mut rules = vec![
+        rule("ct status dnat return", "led by a door, or by the site"),
+        rule("ct state established,related return", "of a connection there is"),
+    ];
+    rules.extend(exemptions(options));
+    rules.extend(leadings(doors).map(|leading| {
+        let ip = if leading.family == Family::V4 { "ip" } else { "ip6" };
+        let (host, transport, port) = (leading.host, leading.port.transport.name(), leading.host_port);
+        rule(format!("{ip} daddr {host} {transport} dport {port} drop"), format!("not by {leading}"))
+    }));
+    rules
+}
+
+fn comments_of(rules: Vec<Rule>) -> Vec<String> {
+    rules.into_iter().map(|rule| rule.comment).collect()
+}
+
+/// A chain as it should be.
+#[derive(Debug)]
+pub(super) struct Chain {
+    pub(super) name: &'static str,
+    /// Where it is hooked in, if it is.
+    pub(super) hook: Option<Hook>,
+    /// The comments of its rules, in order.
+    pub(super) comments: Vec<String>,
+}
+
+/// Every chain there should be.
+pub(super) fn chains(options: &FirewallOptions, doors: &RuleSet) -> Vec<Chain> {
+    let chain = |name, hook, rules| Chain { name, hook, comments: comments_of(rules) };
+    let mut chains =
+        vec![chain(INPUT, Some(HOOK), input_rules(options)), chain(GATE, None, gate_rules(doors))];
+    if leadings(doors).next().is_some() {
+        chains.push(chain(LEAD, Some(LEAD_HOOK), lead_rules(doors)));
+        chains.push(chain(FORWARD, Some(FORWARD_HOOK), forward_rules(options, doors)));
+    }
+    chains
 }
 
 /// What a transaction starts from and goes to.
 #[derive(Debug)]
 pub(super) struct Installation<'a> {
     pub(super) options: &'a FirewallOptions,
-    /// Ports that shall be protected.
-    pub(super) ports: &'a [ServicePort],
+    pub(super) doors: &'a RuleSet,
+    /// Chains for doors that lead behind the gateway are there now.
+    pub(super) leads: bool,
     /// Ports that are protected now.
     pub(super) protected: &'a BTreeSet<ServicePort>,
     /// Whether grants are withdrawn.
@@ -93,7 +168,8 @@ impl Installation<'_> {
     /// A port that stays protected is not touched: before Linux 6.17 a look-up may miss, for a
     /// moment, an element that is deleted and added in one transaction.
     pub(super) fn to_script(&self) -> String {
-        let Self { options, ports, .. } = self;
+        let Self { options, doors, .. } = self;
+        let ports = doors.protected_ports();
         let table = options.name.as_str();
         let mut script = format!("add table inet {table}\n");
         for (family, address) in [(Family::V4, "ipv4_addr"), (Family::V6, "ipv6_addr")] {
@@ -121,8 +197,30 @@ impl Installation<'_> {
         self.change_ports(&mut script, "delete", &stale);
         self.change_ports(&mut script, "add", ports);
         self.replace_rules(&mut script, INPUT, &input_rules(options));
-        self.replace_rules(&mut script, GATE, &gate_rules());
+        self.replace_rules(&mut script, GATE, &gate_rules(doors));
+        self.replace_leads(&mut script);
         script
+    }
+
+    /// A kernel without NAT is asked for none unless a door needs it.
+    fn replace_leads(&self, script: &mut String) {
+        let table = self.options.name.as_str();
+        if leadings(self.doors).next().is_some() {
+            let (lead, forward) = (LEAD_HOOK.priority, FORWARD_HOOK.priority);
+            let _ = write!(
+                script,
+                "add chain inet {table} {LEAD} {{ type nat hook prerouting priority {lead}; policy accept; }}\n\
+                 add chain inet {table} {FORWARD} {{ type filter hook forward priority {forward}; policy \
+                 accept; }}\n",
+            );
+            self.replace_rules(script, LEAD, &lead_rules(self.doors));
+            self.replace_rules(script, FORWARD, &forward_rules(self.options, self.doors));
+        } else if self.leads {
+            for chain in [LEAD, FORWARD] {
+                let _ =
+                    write!(script, "flush chain inet {table} {chain}\ndelete chain inet {table} {chain}\n");
+            }
+        }
     }
 
     fn change_ports(&self, script: &mut String, verb: &str, ports: &[ServicePort]) {
@@ -157,29 +255,59 @@ pub(super) fn removal(options: &FirewallOptions) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use postern_core::Duration;
+    use postern_core::knock::InterfaceSet;
+    use postern_core::rule::{Behind, Door, RuleSetBuilder, Terms};
+
+    fn doors(doors: &[(&str, ServicePort, Option<&str>)]) -> RuleSet {
+        let mut builder = RuleSetBuilder::new();
+        for &(name, port, host) in doors {
+            let behind = host.map(|host| Behind { host: host.parse().unwrap(), port: 22 });
+            let door = Door {
+                name: name.try_into().unwrap(),
+                ports: heapless::Vec::from_slice(&[port]).unwrap(),
+                open_for: Duration::from_secs(30),
+                target: None,
+                interfaces: InterfaceSet::ALL,
+                terms: Terms { behind, ..Terms::PLAIN },
+            };
+            builder.door(door).unwrap();
+        }
+        builder.build().unwrap()
+    }
+
+    fn script(doors: &RuleSet, leads: bool, flush_grants: bool) -> String {
+        let protected = BTreeSet::from([ServicePort::tcp(22), ServicePort::tcp(80)]);
+        let options = &FirewallOptions::default();
+        Installation { options, doors, leads, protected: &protected, flush_grants }.to_script()
+    }
 
     #[test]
     fn ports_that_stay_are_not_deleted() {
-        let options = FirewallOptions::default();
-        let ports = [ServicePort::tcp(22), ServicePort::udp(161)];
-        let protected = BTreeSet::from([ServicePort::tcp(22), ServicePort::tcp(80)]);
-        let installation =
-            Installation { options: &options, ports: &ports, protected: &protected, flush_grants: false };
-        let script = installation.to_script();
+        let doors = doors(&[("ssh", ServicePort::tcp(22), None), ("snmp", ServicePort::udp(161), None)]);
+        let script = script(&doors, false, false);
         assert!(script.contains("delete element inet postern protected { tcp . 80 }\n"), "{script}");
         assert!(script.contains("add element inet postern protected { tcp . 22, udp . 161 }\n"), "{script}");
         assert!(!script.contains("flush set"), "{script}");
         assert!(!script.contains(" accept\n"), "an accept could not be final: {script}");
+        assert!(!script.contains("nat") && !script.contains("forward"), "not without need: {script}");
     }
 
     #[test]
     fn grants_are_flushed_and_no_port_is_an_empty_list() {
-        let options = FirewallOptions::default();
-        let protected = BTreeSet::new();
-        let installation =
-            Installation { options: &options, ports: &[], protected: &protected, flush_grants: true };
-        let script = installation.to_script();
+        let script = script(&RuleSet::empty(), false, true);
         assert_eq!(script.matches("flush set").count(), 2, "{script}");
-        assert!(!script.contains("element"), "{script}");
+        assert!(!script.contains("add element"), "{script}");
+    }
+
+    #[test]
+    fn doors_behind_the_gateway_come_and_go() {
+        let plc = ("plc", ServicePort::tcp(10_022), Some("2001:db8::5"));
+        let there = script(&doors(&[plc]), false, false);
+        assert!(there.contains("dnat ip6 to [2001:db8::5]:22 comment \"tcp/10022 to [2001:db8::5]:22\"\n"));
+        assert!(there.contains("ip6 daddr 2001:db8::5 tcp dport 22 drop"), "{there}");
+        let gone = script(&RuleSet::empty(), true, false);
+        assert!(gone.contains("delete chain inet postern lead\n"), "{gone}");
+        assert!(gone.contains("delete chain inet postern forward\n"), "{gone}");
     }
 }

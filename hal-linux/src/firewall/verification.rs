@@ -14,6 +14,8 @@ pub enum Drift {
     JumpNotFirst(Family),
     /// The jump stands more than once: harmless, but not ours alone.
     JumpRepeated(Family),
+    /// This chain of the kernel does not begin with the jump for doors that lead behind the gateway.
+    NotLed(Family, &'static str),
     /// The table is gone (nftables).
     TableMissing(String),
     /// A chain is gone.
@@ -38,6 +40,9 @@ impl fmt::Display for Drift {
             Drift::JumpMissing(family) => write!(f, "{family} INPUT does not jump to the gate"),
             Drift::JumpNotFirst(family) => write!(f, "{family} INPUT has another rule before the gate"),
             Drift::JumpRepeated(family) => write!(f, "{family} INPUT jumps to the gate more than once"),
+            Drift::NotLed(family, chain) => {
+                write!(f, "{family} {chain} does not begin with the jump for doors behind the gateway")
+            }
             Drift::TableMissing(name) => write!(f, "table {name} is gone"),
             Drift::ChainMissing(family, name) => write!(f, "{}chain {name} is gone", of(family)),
             Drift::ChainChanged(family, name) => {

@@ -18,7 +18,7 @@ use nix::time::{ClockId, clock_gettime};
 use postern_core::InterfaceIndex;
 use postern_core::knock::{FlagCondition, InterfaceSet, Protocol, ServicePort, Step};
 use postern_core::port::{Capture as _, Clock, LinkType};
-use postern_core::rule::{Door, GuardRange, Name, Purpose, RuleSet, RuleSetBuilder, Sequence};
+use postern_core::rule::{Door, GuardRange, Name, Purpose, RuleSet, RuleSetBuilder, Sequence, Terms};
 use postern_core::time::{Duration, Instant};
 use postern_core::wire;
 use postern_hal_linux::capture::{CaptureEvent, CaptureOpenError, LinuxCapture, RingBytes};
@@ -31,7 +31,8 @@ fn rules(steps: &[Step]) -> RuleSet {
     let name = Name::try_from("door").unwrap();
     let ports = heapless::Vec::from_slice(&[ServicePort::tcp(22)]).unwrap();
     let (open_for, interfaces) = (Duration::from_secs(30), InterfaceSet::ALL);
-    let door = builder.door(Door { name, ports, open_for, target: None, interfaces }).unwrap();
+    let door =
+        builder.door(Door { name, ports, open_for, target: None, interfaces, terms: Terms::PLAIN }).unwrap();
     let (within, reorder, flags) = (Duration::from_secs(10), Duration::ZERO, FlagCondition::OPENING_SYN);
     let steps = heapless::Vec::from_slice(steps).unwrap();
     builder.sequence(Sequence { door, purpose: Purpose::Open, steps, within, reorder, flags }).unwrap();

@@ -11,7 +11,7 @@ use postern_core::InterfaceIndex;
 use postern_core::knock::{FlagCondition, InterfaceSet, Protocol, ServicePort, Step, TcpFlags};
 use postern_core::limits::{CAPTURE_RANGES_MAX, FLAG_CONDITIONS_MAX, GUARD_RANGES_MAX, STEPS_MAX};
 use postern_core::port::{Frame, LinkType};
-use postern_core::rule::{Door, GuardRange, Name, Purpose, RuleSet, RuleSetBuilder, Sequence};
+use postern_core::rule::{Door, GuardRange, Name, Purpose, RuleSet, RuleSetBuilder, Sequence, Terms};
 use postern_core::time::Duration;
 use postern_core::wire;
 use postern_hal_linux::capture::filter::{FilterError, INSTRUCTIONS_MAX, Interest, Program};
@@ -110,7 +110,7 @@ fn door(builder: &mut RuleSetBuilder) -> postern_core::DoorId {
     let name = Name::try_from("door").unwrap();
     let ports = heapless::Vec::from_slice(&[ServicePort::tcp(22)]).unwrap();
     let (open_for, interfaces) = (Duration::from_secs(30), InterfaceSet::ALL);
-    builder.door(Door { name, ports, open_for, target: None, interfaces }).unwrap()
+    builder.door(Door { name, ports, open_for, target: None, interfaces, terms: Terms::PLAIN }).unwrap()
 }
 
 /// The worst there can be: `ranges` ranges that do not merge, few of a single port, and for many

@@ -4,7 +4,7 @@ use heapless::Vec as Bounded;
 use postern_core::knock::{FlagCondition, InterfaceSet, Protocol, ServicePort, Step, TcpFlags};
 use postern_core::limits::STEPS_MAX;
 use postern_core::port::LinkType;
-use postern_core::rule::{Door, GuardRange, Name, Purpose, RuleSet, RuleSetBuilder, Sequence};
+use postern_core::rule::{Door, GuardRange, Name, Purpose, RuleSet, RuleSetBuilder, Sequence, Terms};
 use postern_core::time::Duration;
 
 /// SplitMix64.
@@ -50,6 +50,7 @@ pub(crate) fn rules(random: &mut Random, sequences: usize, guards: usize) -> Rul
             open_for: Duration::from_secs(30),
             target: None,
             interfaces: InterfaceSet::ALL,
+            terms: Terms::PLAIN,
         })
         .unwrap();
     let conditions = [

@@ -7,7 +7,7 @@ use postern_core::Duration;
 use postern_core::grant::GrantId;
 use postern_core::knock::{InterfaceSet, ServicePort};
 use postern_core::port::{Firewall, FirewallCommand, FirewallError};
-use postern_core::rule::{Door, Name, RuleSet, RuleSetBuilder};
+use postern_core::rule::{Behind, Door, Name, RuleSet, RuleSetBuilder, Terms};
 use postern_hal_linux::firewall::{
     FirewallOptions, InstallError, IptablesFirewall, IptablesVariant, Member, NftablesFirewall, Verification,
 };
@@ -107,7 +107,7 @@ impl Gate {
 
     pub(crate) fn close(&mut self, source: IpAddr, ports: &[ServicePort]) -> Result<(), FirewallError> {
         let ports = Bounded::from_slice(ports).unwrap();
-        self.execute(&FirewallCommand::Close { grant: GrantId::from_raw(1), source, ports })
+        self.execute(&FirewallCommand::Close { grant: GrantId::from_raw(1), source, ports, cut: false })
     }
 }
 
@@ -126,6 +126,25 @@ pub(crate) fn rules(doors: &[&[ServicePort]]) -> RuleSet {
             open_for: Duration::from_secs(30),
             target: None,
             interfaces: InterfaceSet::ALL,
+            terms: Terms::PLAIN,
+        };
+        builder.door(door).unwrap();
+    }
+    builder.build().unwrap()
+}
+
+/// A door of each port to the service of a host behind the gateway.
+pub(crate) fn rules_behind(doors: &[(ServicePort, &str, u16)]) -> RuleSet {
+    let mut builder = RuleSetBuilder::new();
+    for (number, &(port, host, host_port)) in doors.iter().enumerate() {
+        let behind = Some(Behind { host: host.parse().unwrap(), port: host_port });
+        let door = Door {
+            name: Name::try_from(format!("behind-{number}").as_str()).unwrap(),
+            ports: Bounded::from_slice(&[port]).unwrap(),
+            open_for: Duration::from_secs(30),
+            target: None,
+            interfaces: InterfaceSet::ALL,
+            terms: Terms { behind, ..Terms::PLAIN },
         };
         builder.door(door).unwrap();
     }

@@ -29,6 +29,21 @@ pub(crate) struct Lab {
     client: Sender<Work>,
 }
 
+/// A host behind the gate, on a network of its own. The gate is its way to everywhere.
+pub(crate) struct HostBehind {
+    work: Sender<Work>,
+}
+
+/// Addresses of the host behind the gate.
+pub(crate) const BEHIND: [&str; 2] = ["192.168.10.5", "2001:db8:10::5"];
+
+impl HostBehind {
+    /// Runs `work` there.
+    pub(crate) fn at<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        run_at(&self.work, work)
+    }
+}
+
 /// A family of addresses with those of the laboratory (RFC 2544, RFC 3849).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Net {
@@ -89,6 +104,11 @@ fn address(interface: &str, addresses: &[&str]) {
     }
 }
 
+/// Sets a value below `/proc/sys/net` in the thread's namespace.
+fn switch(key: &str, value: &str) {
+    std::fs::write(format!("/proc/sys/net/{key}"), value).unwrap();
+}
+
 fn ip(words: &str) {
     run(&format!("ip {words}"));
 }
@@ -117,12 +137,47 @@ pub(crate) fn wait_until(what: &str, mut look: impl FnMut() -> bool) {
     }
 }
 
+/// Runs `work` on the thread that takes it.
+fn run_at<T: Send + 'static>(thread: &Sender<Work>, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tell, told) = channel();
+    thread.send(Box::new(move || drop(tell.send(work())))).unwrap();
+    told.recv().expect("the work failed")
+}
+
 impl Lab {
     /// Runs `work` in the clients' namespace.
     pub(crate) fn at_client<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        run_at(&self.client, work)
+    }
+
+    /// A host behind the gate, which forwards from now on. Its namespace goes with its thread, which
+    /// ends with what is returned. Clients know the way to it.
+    pub(crate) fn host_behind(&self) -> HostBehind {
+        let (work, takes) = channel::<Work>();
         let (tell, told) = channel();
-        self.client.send(Box::new(move || drop(tell.send(work())))).unwrap();
-        told.recv().expect("the client failed")
+        thread::spawn(move || {
+            enter_fresh_namespace();
+            switch("ipv6/conf/default/accept_dad", "0");
+            tell.send(nix::unistd::gettid()).unwrap();
+            takes.into_iter().for_each(|work| work());
+        });
+        // A router asks for neighbours from an address that would have to be proved its own first.
+        switch("ipv6/conf/default/accept_dad", "0");
+        ip(&format!("link add lan0 type veth peer name host0 netns {}", told.recv().unwrap()));
+        address("lan0", &["192.168.10.1/24", "2001:db8:10::1/64"]);
+        switch("ipv4/ip_forward", "1");
+        switch("ipv6/conf/all/forwarding", "1");
+        let host = HostBehind { work };
+        host.at(|| {
+            address("host0", &["192.168.10.5/24", "2001:db8:10::5/64"]);
+            ip("route add default via 192.168.10.1");
+            ip("-6 route add default via 2001:db8:10::1");
+        });
+        self.at_client(|| {
+            ip("route add 192.168.10.0/24 via 198.18.0.1");
+            ip("-6 route add 2001:db8:10::/64 via 2001:db8::1");
+        });
+        host
     }
 
     /// Connects from `source`; `None` when there is no answer.

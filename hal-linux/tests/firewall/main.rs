@@ -3,6 +3,7 @@
 //! Needs root, iptables (legacy and nft), ipset, nft and ip; fails where one is missing.
 #![allow(unsafe_code)]
 
+mod behind;
 mod cost;
 #[path = "../shared/counting.rs"]
 mod counting;

@@ -12,7 +12,7 @@ use postern_core::hash::HashKey;
 use postern_core::knock::{FlagCondition, InterfaceIndex, InterfaceSet, Protocol, ServicePort, Step};
 use postern_core::limits::{AUDIT_RECORDS_MAX, EFFECTS_MAX, GRANTS_MAX, OPEN_FOR_MAX};
 use postern_core::port::{FirewallCommand, FirewallError, Frame, LinkType};
-use postern_core::rule::{Door, DoorId, GuardRange, Purpose, RuleSet, RuleSetBuilder, Sequence};
+use postern_core::rule::{Door, DoorId, GuardRange, Purpose, RuleSet, RuleSetBuilder, Sequence, Terms};
 use postern_core::time::{Duration, Instant};
 use postern_core::wire;
 
@@ -310,6 +310,7 @@ fn build(variant: bool) -> Result<RuleSet, postern_core::rule::RuleError> {
         open_for: Duration::from_secs(seconds),
         target: None,
         interfaces: InterfaceSet::ALL,
+        terms: Terms::PLAIN,
     };
     let sequence = |door, purpose, steps: &[Step], reorder| Sequence {
         door,

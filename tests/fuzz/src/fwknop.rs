@@ -10,7 +10,7 @@ use postern_core::limits::FWKNOP_PORTS_MAX;
 use postern_core::rule::Door;
 use postern_core::spa::fwknop::sealer::{self, Packet};
 use postern_core::spa::fwknop::{
-    Admitted, FwknopKey, Gate, MacDigest, PACKET_BYTES_MIN, Refused, Verdict, Verifier, Waiting,
+    Admitted, FwknopKey, MacDigest, PACKET_BYTES_MIN, Refused, Verdict, Verifier, Waiting,
 };
 use postern_core::spa::native::Arrival;
 use postern_core::spa::policy::{DoorSet, Policy, WallTime};
@@ -153,8 +153,8 @@ impl Story {
             return;
         }
         self.verifier.persisted(waiting.tag, waiting.ceiling);
-        let gate = Gate { doors: &self.doors, forwards: &[] };
-        let resumed = self.verifier.resume(&waiting, self.now, wall(self.clock_trusted, self.clock), gate);
+        let doors = &self.doors;
+        let resumed = self.verifier.resume(&waiting, self.now, wall(self.clock_trusted, self.clock), doors);
         self.note(&packet, resumed);
     }
 
@@ -173,9 +173,9 @@ impl Story {
     fn deliver(&mut self, datagram: &[u8]) -> Result<(), Refused> {
         let wall = wall(self.clock_trusted, self.clock);
         let arrival = Arrival { seen_from: IpAddr::from([198, 51, 100, 7]), at: self.now, wall };
-        let gate = Gate { doors: &self.doors, forwards: &[] };
+        let doors = &self.doors;
         let packet = Packet::from_slice(datagram).unwrap_or_default();
-        match self.verifier.verify(datagram, arrival, gate)? {
+        match self.verifier.verify(datagram, arrival, doors)? {
             Verdict::Admitted(admitted) => self.note(&packet, Ok(admitted)),
             Verdict::Waiting(waiting) => self.waiting.push((packet, waiting)),
         }

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use postern_core::spa::fwknop::request::{Request, Route, Wish};
-use postern_core::spa::fwknop::{Admitted, Gate, MacDigest, Refusal, Verdict, Verifier, sealer};
+use postern_core::spa::fwknop::{Admitted, MacDigest, Refusal, Verdict, Verifier, sealer};
 use postern_core::spa::native::Arrival;
 use postern_core::spa::policy::{ClaimRule, DoorSet, Policy};
 use postern_core::time::Instant;
@@ -69,12 +69,11 @@ fn check(request: &Request) {
 fn deliver(verifier: &mut Verifier, packet: &[u8]) -> Result<Admitted, Refusal> {
     let arrival = Arrival { seen_from: SEEN_FROM, at: Instant::BOOT, wall: None };
     let doors = doors();
-    let gate = Gate { doors: &doors, forwards: &[] };
-    match verifier.verify(packet, arrival, gate).map_err(|refused| refused.reason)? {
+    match verifier.verify(packet, arrival, &doors).map_err(|refused| refused.reason)? {
         Verdict::Admitted(admitted) => Ok(admitted),
         Verdict::Waiting(waiting) => {
             verifier.persisted(waiting.tag, waiting.ceiling);
-            let resumed = verifier.resume(&waiting, arrival.at, arrival.wall, gate);
+            let resumed = verifier.resume(&waiting, arrival.at, arrival.wall, &doors);
             resumed.map_err(|refused| refused.reason)
         }
     }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use postern_core::knock::{InterfaceSet, ServicePort};
-use postern_core::rule::{Door, DoorId};
+use postern_core::rule::{Door, DoorId, Terms};
 use postern_core::spa::key::{DeviceId, SpaKey};
 use postern_core::spa::native::{
     Admitted, Arrival, PACKET_BYTES, Refused, Request, Sealer, Verdict, Verifier, Waiting,
@@ -45,6 +45,7 @@ pub(crate) fn doors() -> [Door; 1] {
         open_for: Duration::from_secs(30),
         target: None,
         interfaces: InterfaceSet::ALL,
+        terms: Terms::PLAIN,
     }]
 }
 

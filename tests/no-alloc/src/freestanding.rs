@@ -49,7 +49,7 @@ static SEAL_SPA: fn(&SpaKey, DeviceId, &mut Request, Option<u64>) -> Option<[u8;
 
 /// What reads one datagram of a stock fwknop client.
 type ReadFwknop =
-    fn(&mut fwknop::Verifier, &[u8], Arrival, fwknop::Gate<'_>) -> Result<fwknop::Admitted, fwknop::Refused>;
+    fn(&mut fwknop::Verifier, &[u8], Arrival, &[Door]) -> Result<fwknop::Admitted, fwknop::Refused>;
 
 #[used]
 static READ_FWKNOP: ReadFwknop = postern_no_alloc::fwknop::read_fwknop;

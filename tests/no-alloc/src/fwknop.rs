@@ -2,10 +2,11 @@
 
 use core::hint::black_box;
 
+use postern_core::rule::Door;
 use postern_core::spa::fwknop::key::KEY_BYTES_ADVISED;
 use postern_core::spa::fwknop::sealer::{self, Packet};
 use postern_core::spa::fwknop::{
-    Admitted, FwknopKey, Gate, KeyLength, MacDigest, Refused, Request, Verdict, Verifier,
+    Admitted, FwknopKey, KeyLength, MacDigest, Refused, Request, Verdict, Verifier,
 };
 use postern_core::spa::key::DeviceId;
 use postern_core::spa::native::Arrival;
@@ -20,15 +21,15 @@ pub fn read_fwknop(
     verifier: &mut Verifier,
     datagram: &[u8],
     arrival: Arrival,
-    gate: Gate<'_>,
+    doors: &[Door],
 ) -> Result<Admitted, Refused> {
     // Behind the MAC too: whatever somebody with the key writes.
     let _ = black_box(Request::read(datagram));
-    match verifier.verify(datagram, arrival, gate)? {
+    match verifier.verify(datagram, arrival, doors)? {
         Verdict::Admitted(admitted) => Ok(admitted),
         Verdict::Waiting(waiting) => {
             verifier.persisted(waiting.tag, waiting.ceiling);
-            verifier.resume(&waiting, arrival.at, arrival.wall, gate)
+            verifier.resume(&waiting, arrival.at, arrival.wall, doors)
         }
     }
 }

@@ -11,7 +11,7 @@ use postern_core::knock::{
 };
 use postern_core::matcher::Matcher;
 use postern_core::port::{Frame, LinkType};
-use postern_core::rule::{Door, GuardRange, Name, Purpose, RuleSet, RuleSetBuilder, Sequence};
+use postern_core::rule::{Door, GuardRange, Name, Purpose, RuleSet, RuleSetBuilder, Sequence, Terms};
 use postern_core::time::{Duration, Instant};
 
 use crate::frame::FrameBytes;
@@ -136,6 +136,7 @@ pub(crate) fn rules() -> RuleSet {
             open_for: Duration::from_secs(1),
             target: None,
             interfaces: InterfaceSet::ALL,
+            terms: Terms::PLAIN,
         };
         let sequence = Sequence {
             door: builder.door(door).expect("good"),

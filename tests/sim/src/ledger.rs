@@ -179,7 +179,7 @@ impl Ledger {
                 FirewallCommand::Open { grant, source, ports } => {
                     self.opening(*grant, *source, ports, done.result, now)?;
                 }
-                FirewallCommand::Close { grant, source, ports } => {
+                FirewallCommand::Close { grant, source, ports, .. } => {
                     self.closing(*grant, *source, ports, done.result, now)?;
                 }
             }

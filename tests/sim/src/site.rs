@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use postern_core::knock::{FlagCondition, InterfaceSet, Protocol, ServicePort, Step, TcpFlags};
-use postern_core::rule::{Door, DoorId, GuardRange, Name, Purpose, RuleSet, RuleSetBuilder, Sequence};
+use postern_core::rule::{Door, DoorId, GuardRange, Name, Purpose, RuleSet, RuleSetBuilder, Sequence, Terms};
 use postern_core::time::Duration;
 
 use crate::frame::GATEWAY_V4;
@@ -117,6 +117,7 @@ impl SitePlan {
                 open_for: Duration::from_secs(door.open_for_secs),
                 target: door.target,
                 interfaces: door.interfaces,
+                terms: Terms::PLAIN,
             };
             builder.door(made).expect("a good door");
             for (steps, purpose) in [(&door.steps, Purpose::Open), (&door.close_steps, Purpose::Close)] {

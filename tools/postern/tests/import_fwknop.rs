@@ -12,7 +12,7 @@ use postern::finding::{Finding, Severity};
 use postern::import::fwknop::{Imported, import_fwknop, without_secrets};
 use postern_config::secret::StoredSecret;
 use postern_config::site::StoredKeyKind;
-use postern_core::spa::fwknop::{FwknopKey, Gate, MacDigest, Verdict, Verifier};
+use postern_core::spa::fwknop::{FwknopKey, MacDigest, Verdict, Verifier};
 use postern_core::spa::key::DeviceId;
 use postern_core::spa::native::Arrival;
 use postern_core::spa::policy::Policy;
@@ -137,8 +137,8 @@ fn an_imported_key_reads_the_packets_of_its_client() {
     let mut verifier = Verifier::new(DeviceId([7; 16]));
     verifier.add(&key, Policy::default(), 0).unwrap();
     let arrival = Arrival { seen_from: [192, 0, 2, 55].into(), at: Instant::BOOT, wall: None };
-    let gate = Gate { doors: &[], forwards: &[] };
-    let Ok(Verdict::Waiting(waiting)) = verifier.verify(PACKET.as_bytes(), arrival, gate) else {
+    let doors = [];
+    let Ok(Verdict::Waiting(waiting)) = verifier.verify(PACKET.as_bytes(), arrival, &doors) else {
         panic!("it is not genuine");
     };
     assert_eq!(waiting.ceiling, 1_795_384_186 + 4);

@@ -8,7 +8,7 @@ use core::net::IpAddr;
 use heapless::{Deque, Vec};
 
 use super::{Engine, Format, Keys};
-use crate::audit::{DenyClass, Event, Proof, RevokeReason};
+use crate::audit::{DenyClass, DenyReason, Event, Proof, RevokeReason};
 use crate::grant::Grant;
 use crate::knock::{InterfaceIndex, Knock};
 use crate::limiter::{Limiter, Verdict as Limit};
@@ -170,7 +170,7 @@ impl Spa {
                 Err(refused) => return Some(Err(self.native_refusal(refused))),
             }
         } else {
-            match self.keys.fwknop.verify(octets, arrival, gate(doors)) {
+            match self.keys.fwknop.verify(octets, arrival, doors) {
                 Ok(fwknop::Verdict::Admitted(admitted)) => return Some(self.fwknop_wish(&admitted)),
                 Ok(fwknop::Verdict::Waiting(waiting)) => Waiting::Fwknop(waiting),
                 Err(refused) => return Some(Err(self.fwknop_refusal(refused))),
@@ -186,7 +186,7 @@ impl Spa {
                 Ok(admitted) => self.native_wish(admitted),
                 Err(refused) => Err(self.native_refusal(refused)),
             },
-            Waiting::Fwknop(waiting) => match self.keys.fwknop.resume(waiting, now, wall, gate(doors)) {
+            Waiting::Fwknop(waiting) => match self.keys.fwknop.resume(waiting, now, wall, doors) {
                 Ok(admitted) => self.fwknop_wish(&admitted),
                 Err(refused) => Err(self.fwknop_refusal(refused)),
             },
@@ -242,11 +242,6 @@ type Read = Result<Wish, Refused>;
 
 const GONE: Refused = (DenyClass::Policy, None, "key-removed");
 
-/// What a stock client can ask for. No door leads behind the gateway yet.
-const fn gate(doors: &[Door]) -> fwknop::Gate<'_> {
-    fwknop::Gate { doors, forwards: &[] }
-}
-
 impl<const UNITS: usize> Engine<UNITS> {
     /// A datagram on the port of the keys.
     pub(super) fn datagram(&mut self, knock: &Knock, octets: &[u8], now: Instant) {
@@ -299,6 +294,11 @@ impl<const UNITS: usize> Engine<UNITS> {
         };
         if !wish.doors.iter().all(|(door, _)| self.rules.door(*door).is_some_and(here)) {
             return refused("not-here");
+        }
+        let admits = |door: &Door| wish.sources.iter().all(|source| door.terms.can_admit(*source));
+        let opens = wish.purpose == Purpose::Open;
+        if opens && !wish.doors.iter().all(|(door, _)| self.rules.door(*door).is_some_and(admits)) {
+            return refused(DenyReason::OtherFamily.reason());
         }
         self.spa.counters.accepted += 1;
         let mut full = false;

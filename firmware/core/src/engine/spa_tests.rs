@@ -8,7 +8,7 @@ use super::*;
 use crate::knock::{InterfaceIndex, InterfaceSet, ServicePort};
 use crate::limits::{DENY_RECORDS_PER_WINDOW_MAX, WAITING_PACKETS_MAX};
 use crate::port::LinkType;
-use crate::rule::{Door, RuleSetBuilder};
+use crate::rule::{Door, RuleSetBuilder, Terms};
 use crate::spa::key::{DeviceId, SpaKey};
 use crate::spa::native::{PACKET_BYTES, Request, Sealer};
 use crate::spa::policy::{ClaimRule, DoorSet, Policy};
@@ -25,7 +25,16 @@ fn rules() -> RuleSet {
         let (ports, open_for) = ([ServicePort::tcp(port)], Duration::from_secs(30));
         let ports = Vec::from_slice(&ports).unwrap();
         let interfaces = InterfaceSet::ALL;
-        builder.door(Door { name: name.try_into().unwrap(), ports, open_for, target, interfaces }).unwrap();
+        builder
+            .door(Door {
+                name: name.try_into().unwrap(),
+                ports,
+                open_for,
+                target,
+                interfaces,
+                terms: Terms::PLAIN,
+            })
+            .unwrap();
     }
     builder.build().unwrap()
 }

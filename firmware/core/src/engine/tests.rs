@@ -8,7 +8,7 @@ use crate::audit::FirewallTask;
 use crate::knock::{FlagCondition, InterfaceIndex, InterfaceSet, ServicePort, Step};
 use crate::limits::{FIREWALL_TRIES_MAX, GRANTS_MAX, GRANTS_RESERVED};
 use crate::port::LinkType;
-use crate::rule::{Door, Name, RuleSetBuilder, Sequence};
+use crate::rule::{Door, Name, RuleSetBuilder, Sequence, Terms};
 use crate::time::Duration;
 
 const SSH: DoorId = DoorId(0);
@@ -25,6 +25,7 @@ fn rules(with_web: bool) -> RuleSet {
             open_for: Duration::from_secs(secs),
             target: None,
             interfaces: InterfaceSet::ALL,
+            terms: Terms::PLAIN,
         };
         let door = builder.door(door).unwrap();
         for &(port, purpose) in knocks {
@@ -406,6 +407,7 @@ fn a_port_added_by_a_reload_opens_with_the_next_knock() {
         open_for: Duration::from_secs(30),
         target: None,
         interfaces: InterfaceSet::ALL,
+        terms: Terms::PLAIN,
     };
     let door = builder.door(door).unwrap();
     let (within, reorder) = (Duration::from_secs(10), Duration::ZERO);

@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use super::*;
 use crate::knock::{FlagCondition, InterfaceIndex, InterfaceSet, ServicePort, Step, TcpFlags};
-use crate::rule::{Door, DoorId, GuardRange, Name, Purpose, RuleSetBuilder};
+use crate::rule::{Door, DoorId, GuardRange, Name, Purpose, RuleSetBuilder, Terms};
 
 pub(super) const WITHIN: Duration = Duration::from_secs(10);
 pub(super) const A: u8 = 1;
@@ -30,6 +30,7 @@ pub(super) fn rules(sequences: &[Sequence]) -> RuleSet {
         open_for: Duration::from_secs(30),
         target: None,
         interfaces: InterfaceSet::ALL,
+        terms: Terms::PLAIN,
     };
     builder.door(door).unwrap();
     for sequence in sequences {

@@ -53,7 +53,7 @@ mod vectors;
 
 pub use self::key::{FwknopKey, KeyLength, MacDigest};
 pub use self::request::{Malformed, Request, User};
-pub use self::verifier::{Admitted, Forward, Gate, Opening, Refusal, Refused, Verdict, Verifier, Waiting};
+pub use self::verifier::{Admitted, Opening, Refusal, Refused, Verdict, Verifier, Waiting};
 
 /// Octets of the shortest packet: the stock server reads nothing shorter.
 pub const PACKET_BYTES_MIN: usize = 140;

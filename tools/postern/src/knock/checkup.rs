@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::{SocketAddr, UdpSocket};
 
 use postern_core::knock::{InterfaceSet, Protocol, ServicePort};
-use postern_core::rule::{Door, DoorId, Purpose};
+use postern_core::rule::{Door, DoorId, Purpose, Terms};
 use postern_core::spa::key::SpaKey;
 use postern_core::spa::native::{Arrival, Verdict, Verifier};
 use postern_core::spa::policy::{ClaimRule, DoorSet, Policy};
@@ -174,7 +174,8 @@ fn opens(spa: &Spa, key: &SpaKey) -> Result<(), String> {
     let mut ports = heapless::Vec::new();
     let _ = ports.push(ServicePort::tcp(22));
     let (name, open_for) = (spa.door.clone(), Duration::from_secs(30));
-    let door = Door { name, ports, open_for, target: None, interfaces: InterfaceSet::ALL };
+    let door =
+        Door { name, ports, open_for, target: None, interfaces: InterfaceSet::ALL, terms: Terms::PLAIN };
     let arrival = Arrival { seen_from, at: Instant::from_millis(1000), wall: None };
     let doors = std::slice::from_ref(&door);
     let admitted = match verifier.verify(&packet, arrival, doors) {

@@ -12,7 +12,7 @@ use super::sealer::{self, Packet};
 use super::*;
 use crate::knock::{InterfaceSet, ServicePort};
 use crate::limits::{CEILING_WRITE_EVERY, CEILING_WRITES_AT_ONCE, FWKNOP_KEYS_MAX, FWKNOP_REMEMBERED_MAX};
-use crate::rule::{Door, DoorId};
+use crate::rule::{Behind, Door, DoorId, Terms};
 use crate::spa::key::DeviceId;
 use crate::spa::native::Arrival;
 use crate::spa::native::verifier::{KeyError, KeyId};
@@ -35,12 +35,12 @@ fn door(name: &str, ports: &[ServicePort]) -> Door {
         open_for: Duration::from_secs(30),
         target: None,
         interfaces: InterfaceSet::ALL,
+        terms: Terms::PLAIN,
     }
 }
 
 struct World {
     doors: [Door; 4],
-    forwards: [Forward; 1],
     verifier: Verifier,
     seen_from: IpAddr,
     at: Instant,
@@ -61,18 +61,18 @@ fn policy() -> Policy {
 
 impl World {
     fn with(policy: Policy) -> Self {
+        let behind = Some(Behind { host: [192, 168, 10, 5].into(), port: 22 });
         let doors = [
             door("ssh", &[ServicePort::tcp(22)]),
             door("service", &[ServicePort::tcp(502), ServicePort::udp(161)]),
             door("closed", &[ServicePort::tcp(80)]),
-            door("plc", &[ServicePort::tcp(10_022)]),
+            Door { terms: Terms { behind, ..Terms::PLAIN }, ..door("plc", &[ServicePort::tcp(10_022)]) },
         ];
-        let forwards = [Forward { door: DoorId(3), host: [192, 168, 10, 5].into(), port: 22 }];
         let mut verifier = Verifier::new(DEVICE);
         verifier.add(&key(1, MacDigest::Sha512), policy.clone(), 0).unwrap();
         verifier.add(&key(2, MacDigest::Sha256), policy, 0).unwrap();
         let (seen_from, at, ceiling) = (CLIENT, Instant::BOOT, 0);
-        Self { doors, forwards, verifier, seen_from, at, wall: None, ceiling, salts: 0 }
+        Self { doors, verifier, seen_from, at, wall: None, ceiling, salts: 0 }
     }
 
     fn new() -> Self {
@@ -97,13 +97,13 @@ impl World {
 
     fn deliver(&mut self, packet: &[u8]) -> Result<Admitted, Refused> {
         let arrival = Arrival { seen_from: self.seen_from, at: self.at, wall: self.wall };
-        let gate = Gate { doors: &self.doors, forwards: &self.forwards };
-        match self.verifier.verify(packet, arrival, gate)? {
+        let doors = &self.doors;
+        match self.verifier.verify(packet, arrival, doors)? {
             Verdict::Admitted(admitted) => Ok(admitted),
             Verdict::Waiting(waiting) => {
                 self.ceiling = self.ceiling.max(waiting.ceiling);
                 self.verifier.persisted(waiting.tag, waiting.ceiling);
-                self.verifier.resume(&waiting, self.at, self.wall, gate)
+                self.verifier.resume(&waiting, self.at, self.wall, doors)
             }
         }
     }
@@ -354,21 +354,21 @@ fn after_a_start_everything_up_to_the_ceiling_is_used() {
 fn nothing_counts_before_its_ceiling_is_on_the_medium() {
     let mut world = World::new();
     let packet = world.access(NOW);
-    let gate = Gate { doors: &world.doors, forwards: &world.forwards };
+    let doors = world.doors.clone();
     let arrival = Arrival { seen_from: CLIENT, at: Instant::BOOT, wall: None };
-    let Ok(Verdict::Waiting(waiting)) = world.verifier.verify(&packet, arrival, gate) else { panic!() };
+    let Ok(Verdict::Waiting(waiting)) = world.verifier.verify(&packet, arrival, &doors) else { panic!() };
     assert_eq!(waiting.ceiling, NOW + LEASE_AHEAD_SECS);
     // Its copy waits for the same write.
-    let Ok(Verdict::Waiting(copy)) = world.verifier.verify(&packet, arrival, gate) else { panic!() };
+    let Ok(Verdict::Waiting(copy)) = world.verifier.verify(&packet, arrival, &doors) else { panic!() };
     assert_eq!(copy.ceiling, waiting.ceiling);
-    let resumed = world.verifier.resume(&waiting, Instant::BOOT, None, gate);
+    let resumed = world.verifier.resume(&waiting, Instant::BOOT, None, &doors);
     assert_eq!(resumed, refused(Refusal::Time(TimeRefusal::NotPersisted)));
     world.verifier.persisted(waiting.tag, waiting.ceiling);
-    assert!(world.verifier.resume(&waiting, Instant::BOOT, None, gate).is_ok());
-    let resumed = world.verifier.resume(&copy, Instant::BOOT, None, gate);
+    assert!(world.verifier.resume(&waiting, Instant::BOOT, None, &doors).is_ok());
+    let resumed = world.verifier.resume(&copy, Instant::BOOT, None, &doors);
     assert_eq!(resumed, refused(Refusal::Time(TimeRefusal::Used)));
     let mut empty = Verifier::new(DEVICE);
-    let resumed = empty.resume(&waiting, Instant::BOOT, None, gate);
+    let resumed = empty.resume(&waiting, Instant::BOOT, None, &doors);
     assert_eq!(resumed.unwrap_err().reason, Refusal::KeyRemoved);
 }
 
@@ -470,9 +470,9 @@ fn every_key_of_the_gateway_is_found() {
         let text = format!("0123456789012345:YWxpY2U:{NOW}:3.0.0:1:MC4wLjAuMCx0Y3AvMjI");
         let packet = sealer::seal(&key(3, digest), text.as_bytes(), b"saltsalt").unwrap();
         let world = World::new();
-        let gate = Gate { doors: &world.doors, forwards: &[] };
+        let doors = world.doors.clone();
         let arrival = Arrival { seen_from: CLIENT, at: Instant::BOOT, wall: None };
-        let Ok(Verdict::Waiting(waiting)) = verifier.verify(&packet, arrival, gate) else {
+        let Ok(Verdict::Waiting(waiting)) = verifier.verify(&packet, arrival, &doors) else {
             panic!("{digest:?}")
         };
         assert_eq!(waiting.key, KeyId(3));

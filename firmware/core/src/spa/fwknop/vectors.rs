@@ -76,11 +76,11 @@ fn verifier(key: &FwknopKey) -> Verifier {
 fn deliver(verifier: &mut Verifier, packet: &[u8]) -> Refusal {
     let seen_from = IpAddr::from([203, 0, 113, 77]);
     let arrival = Arrival { seen_from, at: Instant::BOOT, wall: None };
-    let gate = Gate { doors: &[], forwards: &[] };
-    let outcome = match verifier.verify(packet, arrival, gate) {
+    let doors = [];
+    let outcome = match verifier.verify(packet, arrival, &doors) {
         Ok(Verdict::Waiting(waiting)) => {
             verifier.persisted(waiting.tag, waiting.ceiling);
-            verifier.resume(&waiting, Instant::BOOT, None, gate).map(Verdict::Admitted)
+            verifier.resume(&waiting, Instant::BOOT, None, &doors).map(Verdict::Admitted)
         }
         other => other,
     };

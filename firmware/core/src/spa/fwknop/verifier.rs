@@ -27,33 +27,13 @@ use super::request::{Access, Malformed, Request, Route, User, Wish};
 use super::{BLOB_BYTES_MAX, MAGIC, PREFIX, SALT_BYTES, base64, cipher};
 use crate::knock::ServicePort;
 use crate::limits::{FWKNOP_KEYS_MAX, FWKNOP_PORTS_MAX};
-use crate::rule::{Door, DoorId};
+use crate::rule::{Behind, Door, DoorId};
 use crate::spa::allowance::WriteAllowance;
 use crate::spa::key::{DeviceId, KeyTag};
 use crate::spa::native::Arrival;
 use crate::spa::native::verifier::{KeyError, KeyId, KeyStatus};
 use crate::spa::policy::{Policy, PolicyRefusal, WallTime};
 use crate::time::{Duration, Instant};
-
-/// A door that leads to a service behind the gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Forward {
-    /// Which.
-    pub door: DoorId,
-    /// The host behind the gateway.
-    pub host: IpAddr,
-    /// The host's port.
-    pub port: u16,
-}
-
-/// What a client can ask for.
-#[derive(Clone, Copy, Debug)]
-pub struct Gate<'a> {
-    /// All doors, in the order of their ids.
-    pub doors: &'a [Door],
-    /// Where those of them lead that lead behind the gateway. Without any, requests for NAT are refused.
-    pub forwards: &'a [Forward],
-}
 
 /// A door to open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,7 +217,7 @@ impl Verifier {
     ///
     /// # Errors
     /// [`Refused`]; nobody on the wire is told.
-    pub fn verify(&mut self, datagram: &[u8], arrival: Arrival, gate: Gate<'_>) -> Result<Verdict, Refused> {
+    pub fn verify(&mut self, datagram: &[u8], arrival: Arrival, doors: &[Door]) -> Result<Verdict, Refused> {
         let genuine = self.authenticate(datagram).map_err(|reason| Refused { key: None, reason })?;
         let key = genuine.key;
         let refused = |reason| Refused { key: Some(key), reason };
@@ -249,7 +229,7 @@ impl Verifier {
         entry.policy.check_counter(sent_at).map_err(|refusal| refused(Refusal::Policy(refusal)))?;
         let admission = entry.mark.check(sent_at, &name, arrival.wall);
         match admission.map_err(|refusal| refused(Refusal::Time(refusal)))? {
-            Admission::Now => self.admit(key, &request, &name, arrival, gate).map(Verdict::Admitted),
+            Admission::Now => self.admit(key, &request, &name, arrival, doors).map(Verdict::Admitted),
             Admission::AfterPersisting { ceiling } => {
                 let ceiling = entry.ask(sent_at, ceiling, arrival.at).map_err(refused)?;
                 let (tag, seen_from) = (entry.tag, arrival.seen_from);
@@ -268,14 +248,14 @@ impl Verifier {
         waiting: &Waiting,
         now: Instant,
         wall: Option<WallTime>,
-        gate: Gate<'_>,
+        doors: &[Door],
     ) -> Result<Admitted, Refused> {
         // By tag: the configuration may have changed meanwhile.
         let position = self.entries.iter().position(|entry| entry.tag == waiting.tag);
         let key = position.and_then(|position| u8::try_from(position).ok()).map(KeyId);
         let key = key.ok_or(Refused { key: None, reason: Refusal::KeyRemoved })?;
         let arrival = Arrival { seen_from: waiting.seen_from, at: now, wall };
-        self.admit(key, &waiting.request, &waiting.name, arrival, gate)
+        self.admit(key, &waiting.request, &waiting.name, arrival, doors)
     }
 
     /// `ceiling` of the key with this tag is on the medium.
@@ -330,7 +310,7 @@ impl Verifier {
         request: &Request,
         name: &PacketName,
         arrival: Arrival,
-        gate: Gate<'_>,
+        doors: &[Door],
     ) -> Result<Admitted, Refused> {
         let refused = |reason| Refused { key: Some(key), reason };
         let entry = self.entry(key)?;
@@ -347,7 +327,7 @@ impl Verifier {
         Ok(Admitted {
             key,
             user: request.user.clone(),
-            openings: openings(&entry.policy, access, gate).map_err(refused)?,
+            openings: openings(&entry.policy, access, doors).map_err(refused)?,
             source: claimed.unwrap_or(arrival.seen_from),
             grants_per_door: entry.policy.grants_per_door,
             sent_at,
@@ -393,19 +373,19 @@ fn read(key: &FwknopKey, parts: &Parts<'_>) -> Result<Request, Malformed> {
 fn openings(
     policy: &Policy,
     access: &Access,
-    gate: Gate<'_>,
+    doors: &[Door],
 ) -> Result<Vec<Opening, FWKNOP_PORTS_MAX>, Refusal> {
     let mut openings: Vec<Opening, FWKNOP_PORTS_MAX> = Vec::new();
     for &port in &access.ports {
         let (door, open_for) = match access.route {
-            Route::Gateway => door_of(policy, gate.doors, |_, door| door.ports.contains(&port))?,
+            Route::Gateway => door_of(policy, doors, |door| door.ports.contains(&port))?,
             Route::Behind { host, gateway_port } => {
-                let leads = |id, door: &Door| {
-                    let wanted = Forward { door: id, host: IpAddr::V4(host), port: port.port };
+                let leads = |door: &Door| {
+                    let wanted = Behind { host: IpAddr::V4(host), port: port.port };
                     let outside = ServicePort { transport: port.transport, port: gateway_port };
-                    gate.forwards.contains(&wanted) && door.ports.first() == Some(&outside)
+                    door.terms.behind == Some(wanted) && door.ports.first() == Some(&outside)
                 };
-                match door_of(policy, gate.doors, leads) {
+                match door_of(policy, doors, leads) {
                     Err(Refusal::Policy(PolicyRefusal::UnknownDoor)) => return Err(Refusal::Nat),
                     other => other?,
                 }
@@ -425,12 +405,12 @@ fn openings(
 fn door_of(
     policy: &Policy,
     doors: &[Door],
-    fits: impl Fn(DoorId, &Door) -> bool,
+    fits: impl Fn(&Door) -> bool,
 ) -> Result<(DoorId, Duration), Refusal> {
     let mut refusal = PolicyRefusal::UnknownDoor;
     for (position, door) in (0_u16..).zip(doors) {
         let id = DoorId(position);
-        if !fits(id, door) {
+        if !fits(door) {
             continue;
         }
         if policy.doors.contains(id) {

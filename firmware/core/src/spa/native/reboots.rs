@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::knock::{InterfaceSet, ServicePort};
-use crate::rule::Door;
+use crate::rule::{Door, Terms};
 use crate::spa::key::KeyTag;
 use crate::spa::policy::{DoorSet, Policy, WallTime};
 use crate::spa::replay::counter;
@@ -44,6 +44,7 @@ fn doors() -> [Door; 1] {
         open_for: Duration::from_secs(30),
         target: None,
         interfaces: InterfaceSet::ALL,
+        terms: Terms::PLAIN,
     }]
 }
 

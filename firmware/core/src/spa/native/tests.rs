@@ -4,7 +4,7 @@ use super::verifier::{KeyError, KeyId};
 use super::*;
 use crate::knock::{InterfaceSet, ServicePort};
 use crate::limits::{CEILING_WRITE_EVERY, CEILING_WRITES_AT_ONCE, KEYS_MAX};
-use crate::rule::{Door, DoorId, Purpose};
+use crate::rule::{Door, DoorId, Purpose, Terms};
 use crate::spa::policy::{ClaimRule, DoorSet, Policy, PolicyRefusal, WallTime};
 use crate::spa::replay::{COUNT_BITS, CounterRefusal, LEASE_AHEAD};
 use crate::time::{Duration, Instant};
@@ -27,6 +27,7 @@ fn doors() -> [Door; 2] {
         open_for: Duration::from_secs(30),
         target: None,
         interfaces: InterfaceSet::ALL,
+        terms: Terms::PLAIN,
     })
 }
 

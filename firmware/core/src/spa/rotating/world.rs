@@ -5,7 +5,7 @@ use super::*;
 use crate::hash::HashKey;
 use crate::knock::{FlagCondition, InterfaceIndex, InterfaceSet, Knock, ServicePort, TcpFlags};
 use crate::matcher::{Matcher, Progress};
-use crate::rule::{Door, DoorId, Purpose, RuleSet, RuleSetBuilder, Sequence};
+use crate::rule::{Door, DoorId, Purpose, RuleSet, RuleSetBuilder, Sequence, Terms};
 use crate::spa::key::{DeviceId, KeyUse, SpaKey};
 use crate::time::{Duration, Instant};
 use core::net::IpAddr;
@@ -60,6 +60,7 @@ impl World {
             open_for: Duration::from_secs(30),
             target: None,
             interfaces: InterfaceSet::ALL,
+            terms: Terms::PLAIN,
         };
         builder.door(door).unwrap();
         for knocks in &awaited {

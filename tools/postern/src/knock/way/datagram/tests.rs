@@ -3,7 +3,7 @@
 use std::net::{IpAddr, UdpSocket};
 
 use postern_core::knock::{InterfaceSet, ServicePort};
-use postern_core::rule::{Door, DoorId};
+use postern_core::rule::{Door, DoorId, Terms};
 use postern_core::spa::key::DeviceId;
 use postern_core::spa::native::{Admitted, Arrival, Verdict, Verifier};
 use postern_core::spa::policy::{ClaimRule, DoorSet, Policy};
@@ -59,6 +59,7 @@ impl Gateway {
             open_for: EngineDuration::from_secs(30),
             target: None,
             interfaces: InterfaceSet::ALL,
+            terms: Terms::PLAIN,
         };
         Self { socket, verifier, door }
     }
