@@ -51,7 +51,7 @@ impl IptablesVariant {
 pub struct IptablesFirewall {
     options: FirewallOptions,
     variant: IptablesVariant,
-    names: Names,
+    names: Box<Names>,
     sets: IpSets,
     /// Whether this process has installed the gate: members of the grant sets are its own then.
     has_installed: bool,
@@ -71,7 +71,7 @@ impl IptablesFirewall {
     /// [`InstallError::KernelLacks`] when the kernel has no netfilter netlink.
     pub fn new(options: FirewallOptions, variant: IptablesVariant) -> Result<Self, InstallError> {
         let sets = IpSets::open().map_err(while_doing("open a netlink socket to netfilter"))?;
-        Ok(Self { names: Names::new(&options), options, variant, sets, has_installed: false })
+        Ok(Self { names: Box::new(Names::new(&options)), options, variant, sets, has_installed: false })
     }
 
     /// Puts the gate up, or replaces it, atomically for each family. Protected ports are exchanged
@@ -233,7 +233,7 @@ impl IptablesFirewall {
 
     /// Both or none: the kernel refuses to exchange a set that somebody is listing.
     fn exchange_ports(&mut self) -> Result<(), InstallError> {
-        let Names { tcp, tcp_next, udp, udp_next, .. } = &self.names;
+        let Names { tcp, tcp_next, udp, udp_next, .. } = &*self.names;
         let failed = while_doing("exchange the set of protected ports");
         self.sets.swap(tcp, tcp_next).map_err(&failed)?;
         let exchanged = self.sets.swap(udp, udp_next);

@@ -108,6 +108,10 @@ impl CompileError {
             CompileError::Rules(RuleError::BadReorder(id) | RuleError::ReorderNeedsDistinctSteps(id)) => {
                 sequence(*id).map(|(_, reorder)| reorder)
             }
+            CompileError::Rules(RuleError::BadBehind(id) | RuleError::BehindNeedsOwnPort(id)) => {
+                let door = site.doors.get(usize::from(id.0));
+                door.map(|door| door.forward.as_ref().map_or(door.name.offset, |forward| forward.offset))
+            }
             CompileError::Rules(RuleError::BadFlags(id)) => sequence(*id).map(|(own, _)| own),
             CompileError::Rules(RuleError::RepeatedStep(id)) => repeated_knock(site, *id),
             CompileError::TooManySequences | CompileError::Rules(_) => None,
@@ -134,6 +138,10 @@ impl CompileError {
                 RuleError::BadReorder(_) => "write `reorder = \"150ms\"`",
                 RuleError::ReorderNeedsDistinctSteps(_) => "use other knocks, or do without `reorder`",
                 RuleError::TooManyPorts => "protect fewer ports",
+                RuleError::BadBehind(_) => "write the service's own address: `forward = \"192.168.1.5:22\"`",
+                RuleError::BehindNeedsOwnPort(_) => {
+                    "give each service behind the gateway a door with one port that no other door has"
+                }
                 RuleError::TooManyFlagConditions => "use the same `tcp_flags` for more doors",
                 RuleError::StepSharedTooOften(_) => "give each door knocks of its own",
                 _ => "change the site accordingly",
@@ -255,6 +263,12 @@ fn rule_words(error: RuleError) -> String {
             "a sequence with `reorder` needs distinct knocks, eight at most".into()
         }
         RuleError::StepSharedTooOften(step) => format!("the knock {step} stands in too many sequences"),
+        RuleError::BadBehind(_) => "no host behind the gateway can have that address and port".into(),
+        RuleError::BehindNeedsOwnPort(door) => format!(
+            "door {} must have one port of its own, because it, or a door with the same port, leads behind \
+             the gateway",
+            door.0 + 1
+        ),
         RuleError::BadFlags(_) => "`tcp_flags` can be met by no segment".into(),
         other => format!("the engine refuses it: {other:?}"),
     }

@@ -21,7 +21,7 @@ pub struct Supported {
 /// This version.
 pub const SUPPORTED: Supported = Supported {
     rotating: false,
-    forward: false,
+    forward: true,
     one_shot: false,
     cut_at_end: false,
     prefix: false,

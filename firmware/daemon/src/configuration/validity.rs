@@ -45,7 +45,6 @@ fn check(site: &Site, running: &Site) -> Result<RuleSet, InvalidConfig> {
 fn asks_too_much(site: &Site) -> bool {
     let special = |door: &StoredDoor| {
         door.rotating.is_some()
-            || door.forward.is_some()
             || door.one_shot
             || door.cut_at_end
             || (door.prefix_v4, door.prefix_v6) != (32, 128)
