@@ -5,7 +5,7 @@ use std::hint::black_box;
 use anyhow::{Result, anyhow};
 use postern_core::Instant;
 use postern_core::spa::fwknop::sealer::{self, Packet};
-use postern_core::spa::fwknop::{FwknopKey, Gate, MacDigest, Refusal, Verdict, Verifier};
+use postern_core::spa::fwknop::{FwknopKey, MacDigest, Refusal, Verdict, Verifier};
 use postern_core::spa::key::DeviceId;
 use postern_core::spa::native::Arrival;
 use postern_core::spa::policy::Policy;
@@ -20,7 +20,7 @@ const PACKETS: u32 = 10_000;
 
 /// What the client says when it wants tcp/22 for the address it comes from.
 const TEXT: &[u8] = b"0123456789012345:YWxpY2U:1795602600:3.0.0:1:MC4wLjAuMCx0Y3AvMjI";
-const GATE: Gate<'_> = Gate { doors: &[], forwards: &[] };
+const DOORS: [postern_core::rule::Door; 0] = [];
 
 pub(super) fn measure(_: Effort) -> Result<Table> {
     meter::pin(0, meter::SUBJECT_CORE);
@@ -42,14 +42,14 @@ pub(super) fn measure(_: Effort) -> Result<Table> {
         row("not base64", refused(&mut verifier, &noise, Refusal::NotBase64));
         row("wrong MAC, of the last key", refused(&mut verifier, &wrong_mac(&genuine), Refusal::NotGenuine));
         row("of no key", refused(&mut verifier, &sealed(99)?, Refusal::NotGenuine));
-        if let Ok(Verdict::Waiting(waiting)) = verifier.verify(&genuine, arrival(), GATE) {
+        if let Ok(Verdict::Waiting(waiting)) = verifier.verify(&genuine, arrival(), &DOORS) {
             verifier.persisted(waiting.tag, waiting.ceiling);
-            let _ = verifier.resume(&waiting, Instant::BOOT, None, GATE);
+            let _ = verifier.resume(&waiting, Instant::BOOT, None, &DOORS);
         }
         row(
             "genuine, and used already",
             best(PACKETS, || {
-                let refused = verifier.verify(black_box(&genuine), arrival(), GATE);
+                let refused = verifier.verify(black_box(&genuine), arrival(), &DOORS);
                 assert!(matches!(refused.map_err(|refused| refused.reason), Err(Refusal::Time(_))));
             }),
         );
@@ -87,7 +87,7 @@ fn arrival() -> Arrival {
 
 fn refused(verifier: &mut Verifier, packet: &[u8], reason: Refusal) -> f64 {
     best(PACKETS, || {
-        let refused = verifier.verify(black_box(packet), arrival(), GATE);
+        let refused = verifier.verify(black_box(packet), arrival(), &DOORS);
         assert!(refused.is_err_and(|refused| refused.reason == reason));
     })
 }

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use postern_core::knock::{InterfaceSet, ServicePort};
-use postern_core::rule::{Door, DoorId};
+use postern_core::rule::{Door, DoorId, Terms};
 use postern_core::spa::key::SpaKey;
 use postern_core::spa::native::{Admitted, Arrival, PACKET_BYTES, Refused, Verdict, Verifier};
 use postern_core::spa::policy::{DoorSet, Policy};
@@ -55,6 +55,7 @@ impl Gateway {
             open_for: EngineDuration::from_secs(30),
             target: None,
             interfaces: InterfaceSet::ALL,
+            terms: Terms::PLAIN,
         };
         Self { verifier, door, minutes: 0 }
     }
