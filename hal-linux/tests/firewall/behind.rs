@@ -30,16 +30,16 @@ fn doors() -> RuleSet {
 fn serving(lab: &Lab) -> HostBehind {
     let host = lab.host_behind();
     host.at(|| BEHIND.map(|address| serve(address.parse().unwrap(), SERVICE)));
+    for (net, behind) in nets().into_iter().zip(BEHIND) {
+        let behind = behind.parse().unwrap();
+        wait_until("the gateway to forward", || lab.answers(net.stranger, behind, SERVICE));
+    }
     host
 }
 
 fn a_granted_source_reaches_the_service_behind(backend: Backend) {
     in_lab(move |lab| {
         let _host = serving(lab);
-        for (net, behind) in nets().into_iter().zip(BEHIND) {
-            let behind: IpAddr = behind.parse().unwrap();
-            assert!(lab.answers(net.stranger, behind, SERVICE), "the gateway forwards: {behind}");
-        }
         let mut gate = backend.gate();
         gate.install(&doors());
         assert_eq!(gate.verify(&doors()).to_string(), "as installed");
@@ -48,7 +48,7 @@ fn a_granted_source_reaches_the_service_behind(backend: Backend) {
             let behind: IpAddr = behind.parse().unwrap();
             assert!(!lab.answers(net.friend, net.gate, door.port), "closed by default: {net:?}");
             assert!(!lab.answers(net.friend, behind, SERVICE), "no way past the door: {net:?}");
-            gate.open(net.friend, &[door], 2).unwrap();
+            gate.open(net.friend, &[door], 5).unwrap();
             let connection = lab.connect(net.friend, net.gate, door.port);
             connections.push(connection.unwrap_or_else(|| panic!("led to {behind}")));
             assert!(!lab.answers(net.stranger, net.gate, door.port), "only for the friend: {net:?}");
