@@ -6,7 +6,7 @@ use postern_core::hash::HashKey;
 use postern_core::knock::{FlagCondition, InterfaceIndex, InterfaceSet, ServicePort, Step};
 use postern_core::matcher::{Matcher, Progress};
 use postern_core::port::{Frame, LinkType};
-use postern_core::rule::{Door, DoorId, Purpose, RuleError, RuleSet, RuleSetBuilder, Sequence};
+use postern_core::rule::{Door, DoorId, Purpose, RuleError, RuleSet, RuleSetBuilder, Sequence, Terms};
 use postern_core::time::{Duration, Instant};
 use postern_core::wire;
 
@@ -41,6 +41,7 @@ impl Rehearsal {
             open_for: Duration::from_secs(1),
             target: None,
             interfaces: InterfaceSet::ALL,
+            terms: Terms::PLAIN,
         })?;
         builder.sequence(Sequence {
             door: DoorId(0),
