@@ -23,10 +23,13 @@ const BUSYBOX: [&str; 37] = [
 const BUSYBOX_OF_ROOT: [&str; 8] =
     ["init", "modprobe", "poweroff", "reboot", "switch_root", "syslogd", "udhcpc", "watchdog"];
 
-/// Extensions of iptables: matches of the rules at boot and of the daemon's.
-const MATCHES: [&str; 9] = [
+/// Extensions of iptables: matches and targets of the rules at boot and of the daemon's.
+const MATCHES: [&str; 12] = [
     "libxt_standard.so",
     "libxt_set.so",
+    "libxt_SET.so",
+    "libxt_DNAT.so",
+    "libxt_addrtype.so",
     "libxt_conntrack.so",
     "libxt_comment.so",
     "libxt_tcp.so",
@@ -37,17 +40,22 @@ const MATCHES: [&str; 9] = [
 ];
 
 /// Modules the firewall needs. The first is a dependency that libcrc32c does not tell.
-const FIREWALL: [&str; 13] = [
+const FIREWALL: [&str; 18] = [
     "crc32c_generic",
     "ip_tables",
     "ip6_tables",
     "iptable_filter",
     "ip6table_filter",
+    "iptable_nat",
+    "ip6table_nat",
+    "xt_addrtype",
     "xt_conntrack",
+    "xt_nat",
     "xt_set",
     "xt_tcpudp",
     "xt_comment",
     "xt_hl",
+    "nf_conntrack_netlink",
     "ip_set",
     "ip_set_hash_ipport",
     "ip_set_bitmap_port",
