@@ -125,6 +125,10 @@ impl<P: Partition> Configuration<P> {
         if self.running.generation == 0 {
             machine.notice(Event::FactoryProfile, now);
         }
+        let lost = self.store.journal().trial;
+        if lost != 0 {
+            change::changed(machine, ConfigChange::TrialLost, lost, &Name::new(), now);
+        }
         self.mark(Mark::Booted, machine, now);
         self.healthy_at = Some(now + HEALTHY_AFTER);
     }

@@ -14,7 +14,8 @@
 //!  28  unclean      u32 le   starts in a row that were not followed by a healthy period
 //!  32  confirmed    6 x (generation u64 le, digest 32): confirmed trials, newest first
 //! 272  committed    6 x u64 le: generation last committed to each slot, 0 is none
-//! 320  zero
+//! 320  trial        u64 le   generation on trial that nobody confirmed or took back; 0 is none
+//! 328  zero
 //! 472  sealed       u16 le   1 when a seal follows, 0 when not
 //! 474  zero         2
 //! 476  seal         32       of octets 0 to 475
@@ -32,6 +33,7 @@ const LAYOUT: u16 = 1;
 const CONFIRMED_AT: usize = 32;
 const CONFIRMED_BYTES: usize = 40;
 const COMMITTED_AT: usize = CONFIRMED_AT + SLOTS * CONFIRMED_BYTES;
+const TRIAL_AT: usize = 320;
 const SEALED_AT: usize = 472;
 const SEAL_AT: usize = 476;
 
@@ -59,6 +61,8 @@ pub struct JournalState {
     pub confirmed: [Confirmation; SLOTS],
     /// Generation last committed to each slot; 0 is none.
     pub committed: [u64; SLOTS],
+    /// Generation on trial: a machine that starts and finds one here lost it. 0 is none.
+    pub trial: u64,
 }
 
 /// Something to keep.
@@ -73,6 +77,15 @@ pub enum Mark {
         /// The floor it raises the device to.
         floor: u32,
     },
+    /// A generation was written to a slot, on trial.
+    Tried {
+        /// Which slot.
+        slot: usize,
+        /// Which generation.
+        generation: u64,
+    },
+    /// The trial was taken back while the machine ran.
+    TakenBack,
     /// The trial with this generation and digest is confirmed, and the device raised to its floor.
     Confirmed(Confirmation, u32),
     /// Slots below this floor do not count any more; never goes down.
@@ -98,7 +111,15 @@ impl JournalState {
                     *place = generation;
                 }
                 next.floor = floor.max(self.floor);
+                next.trial = 0;
             }
+            Mark::Tried { slot, generation } => {
+                if let Some(place) = next.committed.get_mut(slot) {
+                    *place = generation;
+                }
+                next.trial = generation;
+            }
+            Mark::TakenBack => next.trial = 0,
             Mark::Confirmed(confirmation, floor) => {
                 if self.is_confirmed(confirmation.generation, &confirmation.digest) {
                     return None;
@@ -108,15 +129,19 @@ impl JournalState {
                     *first = confirmation;
                 }
                 next.floor = floor.max(self.floor);
+                next.trial = 0;
             }
             Mark::Floor(floor) => next.floor = floor.max(self.floor),
             Mark::Wiped { below } => {
                 next.confirmed = [Confirmation::default(); SLOTS];
                 next.committed = [below; SLOTS];
+                next.trial = 0;
             }
             Mark::Booted => {
                 next.boots = self.boots.saturating_add(1);
                 next.unclean_boots = self.unclean_boots.saturating_add(1);
+                // A trial does not outlive a start.
+                next.trial = 0;
             }
             Mark::Healthy => next.unclean_boots = 0,
         }
@@ -165,6 +190,7 @@ impl JournalState {
         for (index, generation) in self.committed.iter().enumerate() {
             put(&mut sector, COMMITTED_AT + index * 8, &generation.to_le_bytes());
         }
+        put(&mut sector, TRIAL_AT, &self.trial.to_le_bytes());
         if let Some(key) = key {
             put(&mut sector, SEALED_AT, &1_u16.to_le_bytes());
             let seal = seal::seal(key, Sealed::Marks, &[sector.get(..SEAL_AT).unwrap_or_default()]);
@@ -202,6 +228,7 @@ impl JournalState {
             unclean_boots: u32::from_le_bytes(get(sector, 28)),
             confirmed: [Confirmation::default(); SLOTS],
             committed: [0; SLOTS],
+            trial: u64::from_le_bytes(get(sector, TRIAL_AT)),
         };
         for (index, one) in state.confirmed.iter_mut().enumerate() {
             let at = CONFIRMED_AT + index * CONFIRMED_BYTES;
@@ -245,6 +272,25 @@ mod tests {
     }
 
     #[test]
+    fn a_trial_is_noted_until_it_is_settled() {
+        let tried = JournalState::default().with(Mark::Tried { slot: 1, generation: 4 }).unwrap();
+        assert_eq!((tried.trial, tried.committed[1]), (4, 4));
+        assert_eq!(tried.with(Mark::Healthy), None, "it settles nothing");
+        let confirmed = Confirmation { generation: 4, digest: [4; 32] };
+        let settled = [
+            Mark::TakenBack,
+            Mark::Booted,
+            Mark::Confirmed(confirmed, 0),
+            Mark::Wiped { below: 5 },
+            Mark::Committed { slot: 2, generation: 5, floor: 0 },
+        ];
+        for mark in settled {
+            assert_eq!(tried.with(mark).unwrap().trial, 0, "{mark:?}");
+        }
+        assert_eq!(JournalState::default().with(Mark::TakenBack), None, "nothing to write");
+    }
+
+    #[test]
     fn older_confirmations_are_kept_as_long_as_there_are_slots() {
         let mut state = JournalState::default();
         for generation in 1..=SLOTS as u64 {
@@ -260,6 +306,7 @@ mod tests {
         let state = state.with(Mark::Confirmed(CONFIRMATION, 0)).unwrap();
         let state = state.with(Mark::Committed { slot: 5, generation: 9, floor: 2 }).unwrap();
         assert_eq!((state.committed, state.floor), ([0, 0, 0, 0, 0, 9], 2));
+        let state = state.with(Mark::Tried { slot: 4, generation: 10 }).unwrap();
         for key in [None, Some(&[7; 32])] {
             let sector = state.encode(key);
             assert_eq!(JournalState::decode(&sector), Ok(state));

@@ -222,9 +222,13 @@ impl<P: Partition> Store<P> {
         let index = self.slot_to_spend();
         self.unsure.config = true;
         let header = self.write_and_read_back(index, header, payload)?;
-        // A trial raises the floor when it is confirmed.
-        let floor = if trial { 0 } else { floor };
-        if let Err(error) = self.write_mark(Mark::Committed { slot: index, generation, floor }) {
+        let mark = if trial {
+            // It raises the floor when it is confirmed.
+            Mark::Tried { slot: index, generation }
+        } else {
+            Mark::Committed { slot: index, generation, floor }
+        };
+        if let Err(error) = self.write_mark(mark) {
             self.distrust(index);
             return Err(error);
         }

@@ -1,6 +1,6 @@
 //! Changing what is in force: commit, trial, confirm, cancel, roll back, enrol, wipe.
 
-use postern_config::partition::Kind;
+use postern_config::partition::{Kind, Mark};
 use postern_config::signed::{FleetConfig, SIGNATURE_BYTES};
 use postern_config::{Role, SCHEMA, Site, schema};
 use postern_console::rpc::reply::Trial;
@@ -196,6 +196,8 @@ impl<P: Partition> Configuration<P> {
         let taken_back = self.running.generation;
         self.running = before;
         self.reapply(machine, now);
+        // Without this the next start would say that it lost the trial.
+        self.mark(Mark::TakenBack, machine, now);
         changed(machine, change, taken_back, &by, now);
     }
 
@@ -243,7 +245,7 @@ impl<P: Partition> Configuration<P> {
     }
 }
 
-fn changed(machine: &mut impl Machine, change: ConfigChange, generation: u64, by: &Name, now: Instant) {
+pub(super) fn changed(machine: &mut impl Machine, change: ConfigChange, generation: u64, by: &Name, now: Instant) {
     machine.notice(Event::ConfigChanged { change, generation, by: by.clone() }, now);
 }
 

@@ -66,17 +66,21 @@ fn a_trial_that_nobody_confirms_is_taken_back() {
     assert_eq!(*world.machine.applied, before);
     assert_eq!((world.status(&mut root).generation, world.status(&mut root).trial), (2, None));
     assert_eq!(world.machine.audit(world.now), ["CFG-APPLY", "CFG-STAGE", "CFG-APPLY", "CFG-ROLLBACK"]);
-    let world = world.restart();
+    let mut world = world.restart();
     assert_eq!(*world.configuration.site(), before);
+    assert!(world.machine.audit(world.now).is_empty(), "it was told already");
 }
 
 #[test]
-fn a_trial_ends_with_a_restart() {
+fn a_trial_ends_with_a_restart_and_that_is_told_once() {
     let (mut world, mut root) = commissioned();
     let before = world.configuration.site().clone();
     world.commit(&mut root, &site("pump-17", 2222, &before), TRIAL).unwrap();
-    let world = world.restart();
+    let mut world = world.restart();
     assert_eq!(*world.configuration.site(), before);
+    assert_eq!(world.machine.audit(world.now), ["CFG-ROLLBACK"]);
+    let mut world = world.restart();
+    assert!(world.machine.audit(world.now).is_empty());
 }
 
 #[test]
@@ -89,8 +93,10 @@ fn a_confirmed_trial_stands() {
     world.pass(3600);
     assert_eq!(*world.machine.applied, *next);
     assert_eq!(world.ask(&mut root, Request::Confirm { generation: 3 }), Err(Refusal::NoTrial));
-    let world = world.restart();
+    world.machine.audit(world.now);
+    let mut world = world.restart();
     assert_eq!(*world.configuration.site(), *next);
+    assert!(world.machine.audit(world.now).is_empty(), "nothing was lost");
 }
 
 #[test]
