@@ -5,7 +5,9 @@
 //! configuration that was committed once, whole, and nothing was acknowledged that is not there when it
 //! is opened again; leases and the device survive any one damaged sector.
 
-use postern_config::partition::{PAYLOAD_BYTES_MAX, SlotState, Store};
+use core::ops::Range;
+
+use postern_config::partition::{Choice, PAYLOAD_BYTES_MAX, SLOT_BYTES, SlotState, Store, slot_offset};
 use postern_core::port::{Partition, PartitionError, SECTOR_BYTES};
 use postern_sim::random::Random;
 
@@ -126,6 +128,9 @@ struct Known {
     after: View,
     /// Payloads of every slot that could be read.
     history: Vec<Vec<u8>>,
+    /// Sectors of the only configuration that counts after the action, when there is but one: a write that
+    /// strays into it leaves the factory profile.
+    only: Option<Range<usize>>,
 }
 
 /// Carries `action` out on a medium with every fault, one at a time.
@@ -141,6 +146,7 @@ pub fn fail_everywhere(start: &Image, action: &Action, seed: u64) -> Report {
         before: View::of(start.clone(), &mut buffer),
         after: View::of(end.image.clone(), &mut buffer),
         history: history(start, &mut buffer),
+        only: only(&end.image),
     };
     let mut faults = Vec::new();
     for forever in [false, true] {
@@ -183,9 +189,12 @@ fn with_fault(
     let mut image = store.into_partition().image.settled();
     let view = View::of(image.clone(), buffer);
     let is_misdirected = matches!(fault, Fault::Misdirected { .. });
+    let strays_into =
+        |only: &Range<usize>| matches!(fault, Fault::Misdirected { sector, .. } if only.contains(&sector));
     let payload_is_known = view.payload == known.before.payload
         || view.payload == known.after.payload
-        || is_misdirected && view.payload.as_ref().is_some_and(|payload| known.history.contains(payload));
+        || is_misdirected && view.payload.as_ref().is_some_and(|payload| known.history.contains(payload))
+        || view.payload.is_none() && known.only.as_ref().is_some_and(strays_into);
     if !payload_is_known {
         return Err(Violation::Mixed);
     }
@@ -210,6 +219,15 @@ fn with_fault(
         return Err(Violation::LostAcknowledged);
     }
     Ok(())
+}
+
+/// Sectors of the slot in force, when no other counts.
+fn only(image: &Image) -> Option<Range<usize>> {
+    let store = open(Faulty::new(image.clone()));
+    let Choice::Slot(index) = store.choice() else { return None };
+    let first = slot_offset(index) as usize / SECTOR_BYTES;
+    let alone = store.slots().iter().filter(|slot| slot.header().is_some()).count() == 1;
+    alone.then_some(first..first + SLOT_BYTES / SECTOR_BYTES)
 }
 
 /// Payloads of every slot that can be read.

@@ -480,14 +480,15 @@ fn inspect(
     if partition.read(slot_offset(index), &mut sector).is_err() {
         return SlotState::Unreadable;
     }
-    let header = match Header::decode(&sector) {
+    let mut header = match Header::decode(&sector) {
         Ok(header) => header,
         Err(error) => return SlotState::Unusable(error),
     };
     let place = u8::try_from(index).unwrap_or(u8::MAX);
     match (identity, header.seal) {
         (None, None) => {}
-        (Some(identity), None) if identity.adopts(&header) => {}
+        // It was in force when it was named: a trial was confirmed by then, even if that mark is lost.
+        (Some(identity), None) if identity.adopts(&header) => header.trial = false,
         (Some(_), None) => return SlotState::NotSealed,
         (Some(identity), Some(_)) if header.is_sealed_by(&identity.key, place) => {}
         _ => return SlotState::BadSeal,

@@ -263,6 +263,22 @@ fn what_was_marked_and_leased_before_the_identity_stays() {
     assert_eq!((store.journal().floor, store.leases().ceiling(7)), (3, Some(1000)));
 }
 
+/// A medium that lied about its flushes may keep the identity and lose the marks that were sealed for it.
+#[test]
+fn a_confirmed_trial_that_the_identity_names_stands_without_its_mark() {
+    let mut store = open(Memory::blank());
+    store.commit(b"old", 1, 0, Kind::Permanent).unwrap();
+    let trial = store.commit(b"tried", 1, 0, Kind::Trial).unwrap();
+    store.confirm(trial.generation).unwrap();
+    store.adopt(device(1)).unwrap();
+    let mut memory = store.into_partition();
+    for (copy, index) in (0..COPIES).flat_map(|copy| (0..JOURNAL_RECORDS).map(move |index| (copy, index))) {
+        let at = usize::try_from(record_offset(copy, index)).unwrap();
+        memory.bytes[at..at + SECTOR_BYTES].fill(0);
+    }
+    assert_eq!(in_force(&mut open(memory)), Some(b"tried".to_vec()));
+}
+
 #[test]
 fn a_device_that_cannot_read_its_identity_gets_no_other() {
     let mut store = adopted();
