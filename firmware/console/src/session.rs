@@ -93,6 +93,7 @@ enum Next {
     Listed,
     Watched,
     Done(&'static str),
+    Rebased,
     Wiped,
 }
 
@@ -495,6 +496,14 @@ impl Session {
             (Next::Watched, Reply::Knocks(knocks)) => self.watched(&knocks, now),
             (Next::Done(said), Reply::Done) => {
                 let _ = writeln!(self.screen, "{said}");
+                self.prompt_at(now);
+            }
+            (Next::Rebased, Reply::Rebased { epoch }) => {
+                let _ = writeln!(
+                    self.screen,
+                    "Epoch {epoch} has begun: what the key sent before counts no more."
+                );
+                let _ = writeln!(self.screen, "Its client needs `epoch = {epoch}` in its profile.");
                 self.prompt_at(now);
             }
             (Next::Wiped, Reply::Done) => {

@@ -400,6 +400,15 @@ pub enum Event {
         /// The account that did it; empty when nobody did.
         by: Name,
     },
+    /// An administrator began a new epoch of a key: every counter used so far is void.
+    KeyRebased {
+        /// Which key.
+        key: Name,
+        /// The epoch that has begun.
+        epoch: u16,
+        /// The account that did it.
+        by: Name,
+    },
     /// A slot of the config partition does not count.
     SlotRefused {
         /// Which.
@@ -460,6 +469,7 @@ impl Event {
             Event::FirewallDrift { .. } => "FW-DRIFT",
             Event::ConfigApplied { .. } => "CFG-APPLY",
             Event::ConfigChanged { change, .. } => change.id(),
+            Event::KeyRebased { .. } => "KEY-REBASE",
             Event::ConfigRejected | Event::SlotRefused { .. } => "CFG-REJECT",
             Event::StoreFailed => "STORE-FAIL",
             Event::FactoryProfile => "SAFE-MODE",

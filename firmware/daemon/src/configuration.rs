@@ -17,6 +17,7 @@ use postern_core::limits::{HEALTHY_AFTER, KEYS_MAX};
 use postern_core::port::{CeilingWrite, Journal, JournalFailed, Partition};
 use postern_core::rule::{Name, RuleSet};
 use postern_core::spa::key::{DeviceId, KeyTag};
+use postern_core::spa::replay::COUNT_BITS;
 use postern_core::time::Instant;
 
 use crate::control::Device;
@@ -206,16 +207,17 @@ impl<P: Partition> Configuration<P> {
         self.live = keys.tags().map(KeyTag::fingerprint).collect();
     }
 
-    /// Begins a new epoch of a key: whatever its client counts to from here on counts.
+    /// Begins a new epoch of a key: whatever its client counts to from here on counts. Returns the epoch.
     ///
     /// # Errors
     /// [`Refusal::NotFound`] and [`Refusal::Medium`].
     pub fn rebase_key(
         &mut self,
-        name: &str,
+        account: &Name,
+        name: &Name,
         machine: &mut impl Machine,
         now: Instant,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<u16, Refusal> {
         let keys = machine.engine().keys();
         let tag = keys.tag(name).ok_or(Refusal::NotFound)?;
         let start = keys.next_epoch(tag).ok_or(Refusal::NotFound)?;
@@ -227,7 +229,9 @@ impl<P: Partition> Configuration<P> {
             return Err(Refusal::Medium);
         }
         machine.engine().key_rebased(tag, start);
-        Ok(start)
+        let epoch = u16::try_from(start >> COUNT_BITS).unwrap_or(u16::MAX);
+        machine.notice(Event::KeyRebased { key: name.clone(), epoch, by: account.clone() }, now);
+        Ok(epoch)
     }
 
     /// Who this device is.

@@ -59,6 +59,7 @@ pub(super) const fn severity(event: &Event) -> Severity {
         | Event::FloodEnded { .. }
         | Event::ConfigApplied { .. }
         | Event::ConfigChanged { .. }
+        | Event::KeyRebased { .. }
         | Event::Console { .. }
         | Event::CaptureBack { .. } => Severity::LOG_NOTICE,
         Event::Expire { .. } => Severity::LOG_INFO,
@@ -123,6 +124,11 @@ pub(super) fn event_fields(event: &Event, identity: &Identity, take: &mut Take<'
             plain("generation", generation)?;
             plain("by", by)?;
             plain("reason", &change.reason())
+        }
+        Event::KeyRebased { key, epoch, by } => {
+            plain("key", key)?;
+            plain("epoch", epoch)?;
+            plain("by", by)
         }
         Event::SlotRefused { slot, reason } => {
             plain("slot", slot)?;

@@ -152,6 +152,12 @@ fn golden_of_changes() -> Vec<(Event, u8, &'static str, &'static str)> {
             "CFG-COMMIT generation=7 by=maria reason=commit",
         ),
         (
+            Event::KeyRebased { key: name("alice"), epoch: 2, by: name("maria") },
+            notice,
+            r#" key="alice" epoch="2" by="maria""#,
+            "KEY-REBASE key=alice epoch=2 by=maria",
+        ),
+        (
             changed(ConfigChange::TrialTimedOut),
             warning,
             r#" generation="7" by="maria" reason="not-confirmed""#,

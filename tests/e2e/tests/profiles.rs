@@ -16,6 +16,7 @@ both_back_ends!(
     a_profile_opens_the_door_over_both_families,
     a_link_local_gateway_is_reached_by_its_scope,
     keys_are_managed_at_the_gateway,
+    a_key_begins_a_new_epoch,
     a_restart_between_two_knocks_is_no_obstacle,
     a_client_gets_in_as_soon_as_the_gateway_is_there,
     a_profile_may_hold_a_fixed_sequence,
@@ -194,6 +195,25 @@ fn keys_are_managed_at_the_gateway(backend: Backend) {
     assert!(!scene.gate.log_with("otto key-disabled").is_empty(), "{}", scene.gate.log());
     person.knocks("otto-2", OK, "opened");
     scene.expect_stranger_out(scene.ssh()).unwrap();
+}
+
+/// Somebody caught packets ahead of time, or a client's counter ran away: an administrator voids them all.
+fn a_key_begins_a_new_epoch(backend: Backend) {
+    let stage = stage(backend);
+    let Stage { person, scene, .. } = &stage;
+    person.gets("maria", &stage.key_file(), "gate", &scene.gateway.v4.to_string());
+    person.knocks("gate", OK, "opened");
+    person.administers(&["revoke", "ssh"], OK);
+    person.administers(&["key", "rebase", "nobody"], FAILED);
+    let said = person.administers(&["key", "rebase", "maria", "--json"], OK).stdout;
+    assert!(said.contains("\"epoch\": 1") || said.contains("\"epoch\":1"), "{said}");
+    assert_eq!(scene.gate.log_with("KEY-REBASE maria epoch").len(), 1, "{}", scene.gate.log());
+    person.run(&["knock", "gate", "--probe", "--timeout", "300", "--retry", "0"], FAILED);
+    scene.expect_client_out(scene.ssh()).unwrap();
+    let profiles = person.home.join(".config/postern/clients.toml");
+    let text = std::fs::read_to_string(&profiles).unwrap();
+    std::fs::write(&profiles, text.replacen("device = ", "epoch = 1\ndevice = ", 1)).unwrap();
+    person.knocks("gate", OK, "opened");
 }
 
 fn a_restart_between_two_knocks_is_no_obstacle(backend: Backend) {

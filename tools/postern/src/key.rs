@@ -12,6 +12,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use postern_console::rpc::{Reply, Request};
 use postern_core::spa::key::KEY_BYTES;
 use postern_hal_linux::random::random;
 use serde_json::{Value, json};
@@ -20,8 +21,10 @@ use zeroize::Zeroizing;
 use crate::base64;
 use crate::profile::{read, write};
 use crate::remote::answer::Answer;
+use crate::remote::client::reply_of;
 use crate::remote::failure::{Failure, Outcome};
-use crate::remote::{Connection, How};
+use crate::remote::login::account_name;
+use crate::remote::{Connection, How, at_gateway};
 use crate::site::{KeyFile, KindFile, SecretRef, SiteFile};
 use crate::whole_file;
 
@@ -47,6 +50,8 @@ pub enum KeyCommand {
     Disable(SwitchArgs),
     /// Take a key that was disabled again
     Enable(SwitchArgs),
+    /// Void every counter a key has used: for a client whose counter is too high, or fell into other hands
+    Rebase(RebaseArgs),
     /// Print a key for its holder: a line of text, or a QR code
     Export(ExportArgs),
     /// Make a client profile of an exported key
@@ -120,6 +125,15 @@ pub struct SwitchArgs {
     how: How,
 }
 
+/// See [`KeyCommand::Rebase`].
+#[derive(Debug, Args)]
+pub struct RebaseArgs {
+    /// The key
+    name: String,
+    #[command(flatten)]
+    json: crate::remote::Json,
+}
+
 impl KeyCommand {
     /// As it is typed.
     pub const fn name(&self) -> &'static str {
@@ -129,6 +143,7 @@ impl KeyCommand {
             KeyCommand::Show(_) => "key show",
             KeyCommand::Disable(_) => "key disable",
             KeyCommand::Enable(_) => "key enable",
+            KeyCommand::Rebase(_) => "key rebase",
             KeyCommand::Export(_) => "key export",
             KeyCommand::Import(_) => "key import",
         }
@@ -141,6 +156,7 @@ impl KeyCommand {
             KeyCommand::Rotate(args) => args.fresh.how.json.json,
             KeyCommand::Show(args) => args.json.json,
             KeyCommand::Disable(args) | KeyCommand::Enable(args) => args.how.json.json,
+            KeyCommand::Rebase(args) => args.json.json,
             KeyCommand::Export(args) => args.json.json,
             KeyCommand::Import(args) => args.json.json,
         }
@@ -158,6 +174,7 @@ pub fn run(connection: &Connection, command: &KeyCommand) -> Outcome<Answer> {
         KeyCommand::Show(args) => show(connection, args),
         KeyCommand::Disable(args) => switch(connection, args, true),
         KeyCommand::Enable(args) => switch(connection, args, false),
+        KeyCommand::Rebase(args) => rebase(connection, args),
         KeyCommand::Export(args) => transfer::export(connection, args),
         KeyCommand::Import(args) => transfer::import(args),
     }
@@ -251,6 +268,20 @@ fn switch(connection: &Connection, args: &SwitchArgs, disabled: bool) -> Outcome
         fields.insert("disabled".to_owned(), json!(disabled));
     }
     Ok(answer)
+}
+
+fn rebase(connection: &Connection, args: &RebaseArgs) -> Outcome<Answer> {
+    let key = account_name(&args.name)?;
+    let epoch = at_gateway(connection, false, |client| {
+        let request = Request::Rebase { key };
+        Ok(reply_of!(client, request, Reply::Rebased { epoch } => epoch)?)
+    })?;
+    let note = format!(
+        "epoch {epoch} of key {0} has begun: what was sent before counts no more. Put `epoch = {epoch}` into each \
+         profile with this key",
+        args.name
+    );
+    Ok(Answer::done(json!({ "name": args.name, "epoch": epoch }), note))
 }
 
 fn show(connection: &Connection, args: &ShowArgs) -> Outcome<Answer> {

@@ -75,6 +75,11 @@ pub enum Reply {
         /// Whether anything was written: an unchanged configuration writes nothing.
         written: bool,
     },
+    /// To [`super::Request::Rebase`].
+    Rebased {
+        /// The epoch that has begun; it belongs in the profile of the key's client.
+        epoch: u16,
+    },
 }
 
 /// Who answers.

@@ -206,4 +206,9 @@ pub enum Request {
     },
     /// Restarts the machine. \[admin\]
     Reboot,
+    /// Begins a new epoch of a key: every counter used so far is void. \[admin\]
+    Rebase {
+        /// Which key.
+        key: Name,
+    },
 }

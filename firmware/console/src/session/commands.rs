@@ -70,6 +70,7 @@ impl Session {
             "keys" => self.start(Listing::Keys { from: 0 }, now),
             "log" => self.log(rest, now),
             "revoke" => self.revoke(rest, end, now),
+            "rebase" => self.rebase(rest, end, now),
             "account" => self.account_command(rest, end, now),
             "test" => {
                 let _ = self.screen.write_str("Knocks as they arrive; any key ends it.\n");
@@ -223,6 +224,16 @@ impl Session {
             },
         };
         self.ask(Request::Revoke { door: name, source }, Next::Done("Taken back."), now);
+    }
+
+    fn rebase(&mut self, rest: &[Word<'_>], end: usize, now: Instant) {
+        let Some(word) = rest.first() else {
+            return self.point_at(end, now, format_args!("of which key? `keys` lists them"));
+        };
+        match Name::try_from(word.text) {
+            Ok(key) => self.ask(Request::Rebase { key }, Next::Rebased, now),
+            Err(_) => self.point_at(word.column, now, format_args!("there is no such key")),
+        }
     }
 
     fn account_command(&mut self, rest: &[Word<'_>], end: usize, now: Instant) {

@@ -37,6 +37,7 @@ pub const COMMANDS: &[Entry] = &[
     entry("grants", "who is let in, and for how long yet"),
     entry("revoke", "DOOR [ADDRESS]  takes grants back"),
     entry("keys", "keys, without their secrets"),
+    entry("rebase", "KEY  begins a new epoch: what its client sent before is void"),
     entry("account", "add NAME [ROLE] | password NAME | delete NAME"),
     entry("log", "[LINES]  the newest audit records"),
     entry("test", "knock  shows knocks as they arrive, until a key is pressed"),

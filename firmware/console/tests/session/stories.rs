@@ -53,6 +53,7 @@ fn lists_and_pages() {
     desk.type_in("doors\r").type_in("\r").type_in(" ").type_in("grants\r").type_in("keys\r");
     desk.type_in("history\r").type_in("log 4\r").type_in("show\r").type_in("show running\r");
     desk.type_in("show door ssh\r").type_in("help\r ").type_in("doors\rq").type_in("reboot\r");
+    desk.type_in("rebase alice\r").type_in("rebase bob\r").type_in("rebase\r");
     golden("lists.txt", &desk.read());
 }
 

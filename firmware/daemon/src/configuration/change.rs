@@ -245,7 +245,13 @@ impl<P: Partition> Configuration<P> {
     }
 }
 
-pub(super) fn changed(machine: &mut impl Machine, change: ConfigChange, generation: u64, by: &Name, now: Instant) {
+pub(super) fn changed(
+    machine: &mut impl Machine,
+    change: ConfigChange,
+    generation: u64,
+    by: &Name,
+    now: Instant,
+) {
     machine.notice(Event::ConfigChanged { change, generation, by: by.clone() }, now);
 }
 

@@ -168,6 +168,10 @@ impl Desk {
             Request::Rollback { base, to, standing } => {
                 configuration.rollback(author.account, (base, to), standing, *machine, now).map(in_force)
             }
+            Request::Rebase { key } => {
+                let epoch = configuration.rebase_key(author.account, &key, *machine, now)?;
+                Ok(Reply::Rebased { epoch })
+            }
             Request::Wipe { device } if device != configuration.device().id => Err(Refusal::OtherDevice),
             Request::Wipe { .. } => configuration.wipe(author.account, *machine, now).map(done),
             Request::Reboot if !machine.may_reboot() => Err(Refusal::NotPermitted),

@@ -33,6 +33,7 @@ fn nobody_does_anything_without_logging_in() {
         Request::Rollback { base: 2, to: 1, standing: Standing::Permanent },
         Request::Wipe { device: [0x5a; 16] },
         Request::Reboot,
+        Request::Rebase { key: "alice".try_into().unwrap() },
     ];
     for request in everything {
         assert_eq!(world.ask(&mut console, request.clone()), Err(Refusal::NotLoggedIn), "{request:?}");

@@ -185,7 +185,7 @@ impl Drop for Client {
 }
 
 /// A reply that does not belong to the request.
-pub(super) fn unexpected(reply: &Reply) -> Failure {
+pub(crate) fn unexpected(reply: &Reply) -> Failure {
     let text = format!("{reply:?}");
     let name = text.split([' ', '(']).next().unwrap_or_default();
     Failure::Failed(format!("the gateway answered something else: {name}"))
