@@ -22,6 +22,7 @@
 //! every other case, also when `disable_ipv6` is set, for that can change at any time, IPv6 is
 //! guarded or installing fails: a door that is closed in one family only is an open door.
 
+mod conntrack;
 mod error;
 mod family;
 mod ipset;

@@ -74,6 +74,9 @@ pub enum InstallError {
 pub(super) const IPSET_OPTIONS: &str = "CONFIG_IP_SET, CONFIG_IP_SET_HASH_IPPORT and \
      CONFIG_IP_SET_BITMAP_PORT (modules ip_set, ip_set_hash_ipport, ip_set_bitmap_port)";
 
+/// Kernel options of cutting connections.
+pub(super) const CONNECTION_OPTIONS: &str = "CONFIG_NF_CT_NETLINK (module nf_conntrack_netlink)";
+
 /// Kernel options of the nftables back end.
 pub(super) const NFT_OPTIONS: &str = "CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET (module nf_tables)";
 

@@ -7,7 +7,7 @@ use postern_core::knock::{ServicePort, Transport};
 
 use super::{Family, LISTING_BYTES, Member};
 use crate::netlink::{
-    Attributes, Encoder, Header, Message, NET_BYTE_ORDER, NetfilterSocket, NetlinkError, Subsystem, flags,
+    Attributes, Encoder, Header, Message, NET_BYTE_ORDER, NetlinkError, NetlinkSocket, Subsystem, flags,
 };
 
 /// Octets of the longest command: a name of 31 and eight members of 56 with their addresses.
@@ -68,14 +68,14 @@ const NO_FAMILY: u8 = 0;
 /// Speaks to the kernel's IP sets. Of the network namespace it was opened in.
 #[derive(Debug)]
 pub(super) struct IpSets {
-    socket: NetfilterSocket,
+    socket: NetlinkSocket,
     protocol: u8,
 }
 
 impl IpSets {
     /// Opens the way to the kernel. Nothing is asked yet.
     pub(super) fn open() -> Result<Self, NetlinkError> {
-        let socket = NetfilterSocket::open().map_err(NetlinkError::NotSent)?;
+        let socket = NetlinkSocket::to_netfilter().map_err(NetlinkError::NotSent)?;
         Ok(Self { socket, protocol: PROTOCOL_NEWEST })
     }
 

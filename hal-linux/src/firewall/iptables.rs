@@ -8,6 +8,7 @@ use postern_core::knock::Transport;
 use postern_core::port::{Firewall, FirewallCommand, FirewallError};
 use postern_core::rule::RuleSet;
 
+use super::conntrack::{Connections, Whose};
 use super::error::{IPSET_OPTIONS, firewall_error};
 use super::ipset::IpSets;
 use super::iptables_rules::{Names, Rules};
@@ -53,6 +54,7 @@ pub struct IptablesFirewall {
     variant: IptablesVariant,
     names: Box<Names>,
     sets: IpSets,
+    connections: Connections,
     /// Whether this process has installed the gate: members of the grant sets are its own then.
     has_installed: bool,
 }
@@ -71,7 +73,9 @@ impl IptablesFirewall {
     /// [`InstallError::KernelLacks`] when the kernel has no netfilter netlink.
     pub fn new(options: FirewallOptions, variant: IptablesVariant) -> Result<Self, InstallError> {
         let sets = IpSets::open().map_err(while_doing("open a netlink socket to netfilter"))?;
-        Ok(Self { names: Box::new(Names::new(&options)), options, variant, sets, has_installed: false })
+        let connections = Connections::open().map_err(while_doing("open a netlink socket"))?;
+        let names = Box::new(Names::new(&options));
+        Ok(Self { names, options, variant, sets, connections, has_installed: false })
     }
 
     /// Puts the gate up, or replaces it, atomically for each family. Protected ports are exchanged
@@ -85,6 +89,7 @@ impl IptablesFirewall {
     /// [`InstallError`] with the program's own words; the gate is as it was before.
     pub fn try_install(&mut self, rules: &RuleSet) -> Result<(), InstallError> {
         self.sets.shake_hands().map_err(while_doing("use IP sets"))?;
+        self.connections.require_for(rules)?;
         let families = Family::of_this_kernel();
         let tools: Vec<Tools> =
             families.iter().map(|&family| self.tools(family)).collect::<Result<_, _>>()?;
@@ -101,6 +106,9 @@ impl IptablesFirewall {
             log::warn!("{error}");
         }
         installed?;
+        if !self.has_installed {
+            self.connections.cut_everybodys(rules);
+        }
         self.has_installed = true;
         Ok(())
     }
@@ -319,9 +327,11 @@ impl Firewall for IptablesFirewall {
                 let name = self.names.grants(Family::of_source(*source)?);
                 self.sets.open_ports(name, *source, ports)
             }
-            FirewallCommand::Close { source, ports, .. } if !ports.is_empty() => {
+            FirewallCommand::Close { source, ports, cut, .. } if !ports.is_empty() => {
                 let name = self.names.grants(Family::of_source(*source)?);
-                self.sets.close_ports(name, *source, ports)
+                let closed = self.sets.close_ports(name, *source, ports);
+                let cut = if *cut { self.connections.cut(Whose::Of(*source), ports) } else { Ok(()) };
+                closed.and(cut)
             }
             FirewallCommand::Open { .. } | FirewallCommand::Close { .. } => Ok(()),
         };

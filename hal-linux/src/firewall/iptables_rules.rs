@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use postern_core::rule::RuleSet;
 
+use super::conntrack::cuts;
 use super::iptables_behind::Behind;
 use super::{Drift, Family, FirewallOptions, Verification};
 
@@ -167,11 +168,6 @@ pub(super) fn exemptions(chain: &str, options: &FirewallOptions) -> Vec<String> 
     let exempt = options.exempt_interfaces.iter().map(|interface| interface.as_str());
     let all = std::iter::once("lo").chain(exempt);
     all.map(|interface| format!("-A {chain} -i {interface} -j RETURN")).collect()
-}
-
-/// Whether any door has connections cut when its grant ends.
-pub(super) fn cuts(doors: &RuleSet) -> bool {
-    doors.doors().iter().any(|door| door.terms.cut_at_end)
 }
 
 pub(super) fn rules_of<'l>(listing: &'l str, chain: &str) -> impl Iterator<Item = &'l str> {

@@ -5,7 +5,7 @@ use nix::libc;
 
 use super::{LISTING_BYTES, ObjectName};
 use crate::netlink::{
-    Attribute, Encoder, Header, Message, NetfilterSocket, NetlinkError, Subsystem, Window, flags,
+    Attribute, Encoder, Header, Message, NetlinkError, NetlinkSocket, Subsystem, Window, flags,
 };
 
 /// Octets of the longest batch: three messages of eight elements of 64 with names and headers.
@@ -106,14 +106,14 @@ pub(super) struct Hook {
 /// Speaks to the kernel about one table. Of the network namespace it was opened in.
 #[derive(Debug)]
 pub(super) struct NfTable {
-    socket: NetfilterSocket,
+    socket: NetlinkSocket,
     table: ObjectName,
 }
 
 impl NfTable {
     /// Opens the way to the kernel. Nothing is asked yet.
     pub(super) fn open(table: ObjectName) -> Result<Self, NetlinkError> {
-        Ok(Self { socket: NetfilterSocket::open().map_err(NetlinkError::NotSent)?, table })
+        Ok(Self { socket: NetlinkSocket::to_netfilter().map_err(NetlinkError::NotSent)?, table })
     }
 
     /// Shows whether the kernel has nf_tables at all and whether this process may use it.

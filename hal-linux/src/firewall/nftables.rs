@@ -10,6 +10,7 @@ use postern_core::limits::PORTS_PER_DOOR_MAX;
 use postern_core::port::{Firewall, FirewallCommand, FirewallError};
 use postern_core::rule::RuleSet;
 
+use super::conntrack::{Connections, Whose};
 use super::error::{NFT_OPTIONS, firewall_error};
 use super::nf_tables::{Element, NfTable};
 use super::nftables_script::{self as script, Chain, Installation, LEAD, PROTECTED};
@@ -27,6 +28,7 @@ const TRIES: u32 = 3;
 pub struct NftablesFirewall {
     options: FirewallOptions,
     table: NfTable,
+    connections: Connections,
     /// Whether this process has installed the gate: elements of the grant sets are its own then.
     has_installed: bool,
 }
@@ -39,7 +41,8 @@ impl NftablesFirewall {
     pub fn new(options: FirewallOptions) -> Result<Self, InstallError> {
         let table = NfTable::open(options.name.clone());
         let table = table.map_err(while_doing("open a netlink socket to netfilter"))?;
-        Ok(Self { options, table, has_installed: false })
+        let connections = Connections::open().map_err(while_doing("open a netlink socket"))?;
+        Ok(Self { options, table, connections, has_installed: false })
     }
 
     /// Puts the gate up, or replaces it, in one transaction.
@@ -51,6 +54,7 @@ impl NftablesFirewall {
     /// [`InstallError`] with the program's own words; the gate is as it was before.
     pub fn try_install(&mut self, rules: &RuleSet) -> Result<(), InstallError> {
         self.table.shake_hands().map_err(while_doing("use nf_tables"))?;
+        self.connections.require_for(rules)?;
         let nft = self.nft()?;
         let mut tries = 1;
         loop {
@@ -71,6 +75,9 @@ impl NftablesFirewall {
                 }
                 other => {
                     other?;
+                    if !self.has_installed {
+                        self.connections.cut_everybodys(rules);
+                    }
                     self.has_installed = true;
                     return Ok(());
                 }
@@ -191,10 +198,12 @@ impl Firewall for NftablesFirewall {
                 elements.extend(ports.iter().map(|&(port, secs)| member(*source, port, millis(secs))));
                 self.table.put(set, &elements)
             }
-            FirewallCommand::Close { source, ports, .. } if !ports.is_empty() => {
+            FirewallCommand::Close { source, ports, cut, .. } if !ports.is_empty() => {
                 let set = script::grants(Family::of_source(*source)?);
                 elements.extend(ports.iter().map(|&port| member(*source, port, Some(1000))));
-                self.table.delete(set, &elements)
+                let closed = self.table.delete(set, &elements);
+                let cut = if *cut { self.connections.cut(Whose::Of(*source), ports) } else { Ok(()) };
+                closed.and(cut)
             }
             FirewallCommand::Open { .. } | FirewallCommand::Close { .. } => Ok(()),
         };

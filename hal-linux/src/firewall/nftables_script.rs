@@ -8,6 +8,7 @@ use postern_core::knock::ServicePort;
 use postern_core::limits::PORTS_MAX;
 use postern_core::rule::RuleSet;
 
+use super::conntrack::cuts;
 use super::nf_tables::Hook;
 use super::{Family, FirewallOptions, leadings};
 
@@ -79,7 +80,7 @@ fn gate_rules(doors: &RuleSet) -> Vec<Rule> {
         rule("ip saddr . meta l4proto . th dport @granted4 return", "granted to this IPv4 source"),
         rule("ip6 saddr . meta l4proto . th dport @granted6 return", "granted to this IPv6 source"),
     ];
-    if doors.doors().iter().any(|door| door.terms.cut_at_end) {
+    if cuts(doors) {
         // What the service sends after its connection was cut would begin one anew, the other way
         // round, and the client's answers would belong to it.
         rules.push(rule("ct direction reply drop", "of a connection that was cut"));

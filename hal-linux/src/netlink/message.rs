@@ -13,6 +13,8 @@ const FAMILY_HEADER_BYTES: usize = 4;
 pub(crate) enum Subsystem {
     /// Begin and end of a batch.
     Batch = 0,
+    /// Connection tracking.
+    Connections = 1,
     /// IP sets.
     IpSet = 6,
     /// nf_tables.
@@ -68,18 +70,30 @@ impl<'b> Encoder<'b> {
         Self { buffer, length: 0, fits: true }
     }
 
-    /// A whole message with the attributes that `content` writes.
+    /// A whole message to netfilter with the attributes that `content` writes.
     pub(crate) fn message(&mut self, header: Header, content: impl FnOnce(&mut Self)) {
-        let start = self.length;
         let kind = (header.subsystem as u16) << 8 | u16::from(header.kind);
-        self.push(&[0; 4]);
         let kind = if header.subsystem == Subsystem::Batch { 0x10 | kind } else { kind };
-        self.push(&kind.to_ne_bytes());
-        self.push(&(header.flags | flags::REQUEST).to_ne_bytes());
-        self.push(&header.sequence.to_ne_bytes());
+        let [high, low] = header.resource.to_be_bytes();
+        self.framed(kind, header.flags, header.sequence, &[header.family, 0, high, low], content);
+    }
+
+    /// A whole message with a fixed part, `head`, and the attributes that `content` writes.
+    pub(crate) fn framed(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        sequence: u32,
+        head: &[u8],
+        content: impl FnOnce(&mut Self),
+    ) {
+        let start = self.length;
         self.push(&[0; 4]);
-        self.push(&[header.family, 0]);
-        self.push(&header.resource.to_be_bytes());
+        self.push(&kind.to_ne_bytes());
+        self.push(&(flags | flags::REQUEST).to_ne_bytes());
+        self.push(&sequence.to_ne_bytes());
+        self.push(&[0; 4]);
+        self.push(head);
         content(self);
         let length = u32::try_from(self.length - start).unwrap_or(u32::MAX);
         self.patch(start, &length.to_ne_bytes());
@@ -120,6 +134,11 @@ impl<'b> Encoder<'b> {
             Err(_) => self.fits = false,
         }
         self.pad();
+    }
+
+    /// Attributes as the kernel wrote them.
+    pub(crate) fn raw(&mut self, attributes: &[u8]) {
+        self.push(attributes);
     }
 
     /// What was written.

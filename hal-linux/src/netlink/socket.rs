@@ -1,4 +1,4 @@
-//! A socket to netfilter.
+//! A netlink socket.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -64,25 +64,32 @@ impl Window {
     }
 }
 
-/// A netlink socket to netfilter. Belongs to the network namespace it was opened in.
+/// A netlink socket. Belongs to the network namespace it was opened in.
 #[derive(Debug)]
-pub(crate) struct NetfilterSocket {
+pub(crate) struct NetlinkSocket {
     fd: OwnedFd,
     next_sequence: u32,
 }
 
-impl NetfilterSocket {
-    /// Opens it. Needs no privilege; what is asked through it does.
+impl NetlinkSocket {
+    /// Opens one to netfilter. Needs no privilege; what is asked through it does.
     ///
     /// # Errors
     /// `EPROTONOSUPPORT` when the kernel has no netfilter netlink.
-    pub(crate) fn open() -> Result<Self, Errno> {
-        let fd = socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkNetFilter,
-        )?;
+    pub(crate) fn to_netfilter() -> Result<Self, Errno> {
+        Self::open(SockProtocol::NetlinkNetFilter)
+    }
+
+    /// Opens one to the kernel's routes. To ask needs no privilege.
+    ///
+    /// # Errors
+    /// When the machine is out of sockets.
+    pub(crate) fn to_routes() -> Result<Self, Errno> {
+        Self::open(SockProtocol::NetlinkRoute)
+    }
+
+    fn open(protocol: SockProtocol) -> Result<Self, Errno> {
+        let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
         // Connected to the kernel: it refuses datagrams from anybody else (netlink(7)).
         connect(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
         let patience = i64::try_from(FIREWALL_ANSWER.millis()).unwrap_or(i64::MAX);

@@ -106,14 +106,32 @@ impl Gate {
     }
 
     pub(crate) fn close(&mut self, source: IpAddr, ports: &[ServicePort]) -> Result<(), FirewallError> {
-        let ports = Bounded::from_slice(ports).unwrap();
-        self.execute(&FirewallCommand::Close { grant: GrantId::from_raw(1), source, ports, cut: false })
+        self.execute(&close(source, ports, false))
+    }
+
+    /// Closes and takes the connections with it.
+    pub(crate) fn cut(&mut self, source: IpAddr, ports: &[ServicePort]) -> Result<(), FirewallError> {
+        self.execute(&close(source, ports, true))
     }
 }
 
 pub(crate) fn open(source: IpAddr, ports: &[ServicePort], secs: u32) -> FirewallCommand {
     let ports = ports.iter().map(|&port| (port, secs)).collect();
     FirewallCommand::Open { grant: GrantId::from_raw(1), source, ports }
+}
+
+fn close(source: IpAddr, ports: &[ServicePort], cut: bool) -> FirewallCommand {
+    let ports = Bounded::from_slice(ports).unwrap();
+    FirewallCommand::Close { grant: GrantId::from_raw(1), source, ports, cut }
+}
+
+/// The same doors, whose grants take the connections with them.
+pub(crate) fn cutting(rules: &RuleSet) -> RuleSet {
+    let mut builder = RuleSetBuilder::new();
+    for door in rules.doors() {
+        builder.door(Door { terms: Terms { cut_at_end: true, ..door.terms }, ..door.clone() }).unwrap();
+    }
+    builder.build().unwrap()
 }
 
 /// A door for each list of ports.

@@ -7,6 +7,7 @@ mod behind;
 mod cost;
 #[path = "../shared/counting.rs"]
 mod counting;
+mod cutting;
 mod gate;
 mod installing;
 mod lab;

@@ -189,6 +189,20 @@ impl Session {
         Ok(())
     }
 
+    /// Shows that what is said in it is not answered any more.
+    ///
+    /// # Errors
+    /// When something comes back, or the connection was ended loudly.
+    pub fn expect_cut(&mut self) -> Result<()> {
+        self.stream.get_mut().write_all(b"anybody there?\n").context("ended loudly")?;
+        // Longer than the first retransmission of TCP, which Linux makes after 200 ms.
+        self.stream.get_mut().set_read_timeout(Some(2 * SILENCE))?;
+        let heard = self.stream.get_mut().read(&mut [0; 64]);
+        let silent = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        ensure!(heard.as_ref().is_err_and(silent), "a connection that should be cut: {heard:?}");
+        Ok(())
+    }
+
     /// Shows that a connection to an SSH server still carries data both ways: it answers our
     /// identification with its key exchange (RFC 4253, sections 4.2 and 7.1).
     ///

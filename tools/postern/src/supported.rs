@@ -23,7 +23,7 @@ pub const SUPPORTED: Supported = Supported {
     rotating: false,
     forward: true,
     one_shot: false,
-    cut_at_end: false,
+    cut_at_end: true,
     prefix: false,
     one_time: false,
 };
