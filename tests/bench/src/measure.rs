@@ -5,6 +5,7 @@ mod crowd;
 mod fwknop;
 mod idle;
 mod micro;
+mod packets;
 mod scan;
 mod spa;
 
@@ -40,7 +41,7 @@ impl Effort {
 pub type Benchmark = fn(Effort) -> Result<Table>;
 
 /// All of them, in the order they are run.
-pub const ALL: [(&str, Benchmark); 12] = [
+pub const ALL: [(&str, Benchmark); 13] = [
     ("latency", crowd::latency),
     ("scan", scan::measure),
     ("flood", crowd::flood),
@@ -53,4 +54,5 @@ pub const ALL: [(&str, Benchmark); 12] = [
     ("micro", micro::measure),
     ("spa", spa::measure),
     ("fwknop", fwknop::measure),
+    ("packets", packets::flood),
 ];

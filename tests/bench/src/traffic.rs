@@ -62,7 +62,7 @@ pub fn aim(frame: &mut [u8], port: u16) {
 }
 
 /// Writes a word, and what it changes in the checksums at these places (RFC 1624).
-fn replace(frame: &mut [u8], at: usize, new: u16, checksums: &[usize]) {
+pub(crate) fn replace(frame: &mut [u8], at: usize, new: u16, checksums: &[usize]) {
     for &checksum in checksums {
         let mut sum = u32::from(!word(frame, checksum)) + u32::from(!word(frame, at)) + u32::from(new);
         while sum > 0xffff {
@@ -143,6 +143,28 @@ pub struct Flood {
 }
 
 impl Flood {
+    /// These frames in turn from random forged sources, `per_second`, at most `count`. They carry UDP
+    /// without a checksum.
+    ///
+    /// # Errors
+    /// From the kernel.
+    pub fn of_datagrams(
+        arena: &Arena,
+        mut frames: Vec<Vec<u8>>,
+        per_second: u32,
+        count: u64,
+    ) -> Result<Self> {
+        let mut random = Random(7);
+        Self::begin(arena, per_second, count, move |number, sender| {
+            let place = usize::try_from(number).unwrap_or(0) % frames.len();
+            let frame = &mut frames[place];
+            let [a, b, c, d] = random.source();
+            replace(frame, 26, u16::from_be_bytes([a, b]), &[24]);
+            replace(frame, 28, u16::from_be_bytes([c, d]), &[24]);
+            sender.send(frame)
+        })
+    }
+
     /// SYNs to `ports` in turn, `per_second`, at most `count`.
     ///
     /// # Errors
@@ -154,24 +176,33 @@ impl Flood {
         per_second: u32,
         count: u64,
     ) -> Result<Self> {
-        let sender = arena.sender()?;
         let mut frames: Vec<Vec<u8>> =
             ports.iter().map(|&port| arena.syn(Ipv4Addr::new(10, 1, 1, 1), 40_001, port)).collect();
+        let mut random = Random(7);
+        Self::begin(arena, per_second, count, move |number, sender| {
+            let turn = usize::try_from(number).unwrap_or(0);
+            let place = turn % frames.len();
+            let source = match &sources {
+                Sources::Spoofed => random.source(),
+                Sources::These(these) => these[turn % these.len()].octets(),
+            };
+            forge(&mut frames[place], source);
+            sender.send(&frames[place])
+        })
+    }
+
+    fn begin(
+        arena: &Arena,
+        per_second: u32,
+        count: u64,
+        next: impl FnMut(u64, &FrameSender) -> Result<()> + Send + 'static,
+    ) -> Result<Self> {
+        let sender = arena.sender()?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let mut random = Random(7);
         let thread = std::thread::spawn(move || {
             meter::pin(0, meter::SENDER_CORE);
-            pour(&sender, per_second, count, &stopped, |number, sender| {
-                let turn = usize::try_from(number).unwrap_or(0);
-                let place = turn % frames.len();
-                let source = match &sources {
-                    Sources::Spoofed => random.source(),
-                    Sources::These(these) => these[turn % these.len()].octets(),
-                };
-                forge(&mut frames[place], source);
-                sender.send(&frames[place])
-            })
+            pour(&sender, per_second, count, &stopped, next)
         });
         Ok(Self { stop, thread: Some(thread) })
     }
@@ -234,6 +265,24 @@ struct Client {
 /// # Errors
 /// From the kernel.
 pub fn visit(arena: &Arena, knocks: &[u16], visit: Visit) -> Result<Vec<Option<Duration>>> {
+    let frame = |client: usize, knock: usize| {
+        let source = client_address(visit.first + client);
+        knocks.get(knock).map(|&port| arena.syn(source, 40_000, port))
+    };
+    visit_with(arena, knocks.len(), &frame, visit)
+}
+
+/// The same with any frames: `frame` says what the client with this number sends as its knock with this
+/// number, of `knocks`.
+///
+/// # Errors
+/// From the kernel.
+pub fn visit_with(
+    arena: &Arena,
+    knocks: usize,
+    frame: &dyn Fn(usize, usize) -> Option<Vec<u8>>,
+    visit: Visit,
+) -> Result<Vec<Option<Duration>>> {
     meter::pin(0, meter::SENDER_CORE);
     let sender = arena.sender()?;
     let answers = answers(arena)?;
@@ -242,7 +291,21 @@ pub fn visit(arena: &Arena, knocks: &[u16], visit: Visit) -> Result<Vec<Option<D
     loop {
         let mut over = true;
         for (number, client) in clients.iter_mut().enumerate() {
-            over &= step(arena, &sender, knocks, visit, started, number, client)?;
+            if client.knocked < knocks {
+                over = false;
+                let due = started + times(visit.every, number) + times(visit.pause, client.knocked);
+                if Instant::now() >= due {
+                    let octets = frame(number, client.knocked);
+                    client.knocked += 1;
+                    if client.knocked == knocks {
+                        client.last_knock = Some(Instant::now());
+                        client.next_probe = client.last_knock;
+                    }
+                    octets.map_or(Ok(()), |octets| sender.send(&octets))?;
+                }
+            } else {
+                over &= probe(arena, &sender, visit, number, client)?;
+            }
         }
         read_answers(&answers, visit.first, &mut clients);
         if over {
@@ -252,30 +315,19 @@ pub fn visit(arena: &Arena, knocks: &[u16], visit: Visit) -> Result<Vec<Option<D
     }
 }
 
-/// What one client does now; whether it is done.
-fn step(
+fn times(each: Duration, count: usize) -> Duration {
+    each * u32::try_from(count).unwrap_or(0)
+}
+
+/// What one client that has knocked does now; whether it is done.
+fn probe(
     arena: &Arena,
     sender: &FrameSender,
-    knocks: &[u16],
     visit: Visit,
-    started: Instant,
     number: usize,
     client: &mut Client,
 ) -> Result<bool> {
     let source = client_address(visit.first + number);
-    let times = |each: Duration, count: usize| each * u32::try_from(count).unwrap_or(0);
-    if let Some(&port) = knocks.get(client.knocked) {
-        let due = started + times(visit.every, number) + times(visit.pause, client.knocked);
-        if Instant::now() >= due {
-            client.knocked += 1;
-            if client.knocked == knocks.len() {
-                client.last_knock = Some(Instant::now());
-                client.next_probe = client.last_knock;
-            }
-            sender.send(&arena.syn(source, 40_000, port))?;
-        }
-        return Ok(false);
-    }
     let (Some(last), Some(next)) = (client.last_knock, client.next_probe) else { return Ok(true) };
     let age = last.elapsed();
     if client.let_in.is_some() || age > visit.patience {

@@ -31,7 +31,7 @@ fn overlapping(pause_ms: u64) -> Visit {
 }
 
 /// How many got in, and how fast half and nearly all of them did.
-fn summary(mut let_in: Vec<Option<Duration>>) -> Vec<String> {
+pub(super) fn summary(mut let_in: Vec<Option<Duration>>) -> Vec<String> {
     let of = let_in.len();
     let mut times: Vec<Duration> = let_in.drain(..).flatten().collect();
     times.sort_unstable();
