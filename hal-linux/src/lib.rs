@@ -8,6 +8,7 @@ pub mod clock;
 pub mod confine;
 pub mod control;
 pub mod firewall;
+pub mod link_watch;
 mod netlink;
 pub mod partition;
 pub mod random;

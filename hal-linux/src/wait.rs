@@ -14,8 +14,11 @@ use postern_core::time::Instant;
 /// Control descriptors: the listener and its connections.
 pub const CONTROLS_MAX: usize = 6;
 
+/// Captures, and the watch of the links.
+pub const CAPTURES_MAX: usize = INTERFACES_MAX + 1;
+
 /// Captures, signals, control descriptors.
-const FDS_MAX: usize = INTERFACES_MAX + 1 + CONTROLS_MAX;
+const FDS_MAX: usize = CAPTURES_MAX + 1 + CONTROLS_MAX;
 
 /// A control descriptor, and what is waited for.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +37,7 @@ pub struct Wake {
     pub stop: bool,
     /// SIGHUP: read the configuration again.
     pub reload: bool,
-    /// A capture has frames, or an error to report.
+    /// A capture has frames, or an error to report, or a link changed.
     pub frames: bool,
     /// A control descriptor is ready or hung up.
     pub control: bool,
@@ -97,9 +100,9 @@ impl Waiter {
     ) -> Result<Ready, Errno> {
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds: Vec<PollFd<'_>, FDS_MAX> =
-            captures.iter().map(|&fd| readable(fd)).take(INTERFACES_MAX).collect();
+            captures.iter().map(|&fd| readable(fd)).take(CAPTURES_MAX).collect();
         let frames_end = fds.len();
-        // There is room: the captures take `INTERFACES_MAX` places at most.
+        // There is room: the captures take `CAPTURES_MAX` places at most.
         let _ = fds.push(readable(self.signals.as_fd()));
         for control in controls.iter().take(CONTROLS_MAX) {
             let ready = if control.writing { PollFlags::POLLOUT } else { PollFlags::POLLIN };

@@ -7,6 +7,7 @@ mod frames;
 mod namespace;
 
 use std::net::UdpSocket;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration as StdDuration, Instant as StdInstant};
 
@@ -23,6 +24,7 @@ use postern_core::time::{Duration, Instant};
 use postern_core::wire;
 use postern_hal_linux::capture::{CaptureEvent, CaptureOpenError, LinuxCapture, RingBytes};
 use postern_hal_linux::clock::BootClock;
+use postern_hal_linux::link_watch::LinkWatch;
 use postern_hal_linux::wait::Waiter;
 
 /// A sequence of these knocks and a guard on tcp/7000 to tcp/7100.
@@ -483,6 +485,28 @@ fn dropped_frames_are_counted() {
         assert_eq!(capture.take_event(), None);
         sender.send(&ethernet(0x0800, ipv4(udp(24_011))));
         expect_steps(&mut capture, LinkType::Ethernet, &[Step::udp(24_011)]);
+    });
+}
+
+#[test]
+fn a_change_of_a_link_wakes() {
+    in_namespace(|| {
+        cable("near", "far");
+        let (mut watch, mut waiter) = (LinkWatch::open().unwrap(), Waiter::new().unwrap());
+        for change in ["link set far down", "link set far name away", "link del near"] {
+            // Carriers settle a little later than the command that moves them returns.
+            while waiter
+                .wait(&[watch.as_fd()], &[], Some(now() + Duration::from_millis(300)), now())
+                .unwrap()
+                .frames
+            {
+                assert!(watch.take_change());
+            }
+            ip(change);
+            let deadline = Some(now() + Duration::from_secs(20));
+            assert!(waiter.wait(&[watch.as_fd()], &[], deadline, now()).unwrap().frames, "{change}");
+            assert!(watch.take_change(), "{change}");
+        }
     });
 }
 

@@ -1,5 +1,7 @@
 //! The machine around the engine: gate, capture, audit.
 
+use std::os::fd::{AsFd, BorrowedFd};
+
 use heapless::Vec;
 use postern_config::Site;
 use postern_console::rpc::reply::InterfaceStatus;
@@ -14,7 +16,9 @@ use postern_core::time::{Duration, Instant};
 use postern_hal_linux::capture::{CaptureEvent, LinuxCapture, RingBytes};
 use postern_hal_linux::clock::WallTime;
 use postern_hal_linux::firewall::Verification;
+use postern_hal_linux::link_watch::LinkWatch;
 use postern_hal_linux::random::random;
+use postern_hal_linux::wait::CAPTURES_MAX;
 use posternd::control::Desk;
 use posternd::health::GateReading;
 use posternd::machine::Machine;
@@ -44,6 +48,8 @@ pub(crate) struct Shell {
     engine: Box<Engine>,
     gate: Gate,
     capture: Ears,
+    /// Tells at once what the capture would find out a second later.
+    links: Option<LinkWatch>,
     sink: Sink,
     names: InterfaceNames,
     dropped: u64,
@@ -79,6 +85,7 @@ impl Shell {
             engine,
             gate,
             capture: Ears(capture),
+            links: watch_links(),
             sink,
             names,
             dropped: 0,
@@ -94,7 +101,11 @@ impl Shell {
 
     /// Looks after the capture; says when it wants to be looked after again.
     pub(crate) fn look_after_capture(&mut self, now: Instant) -> Option<Instant> {
+        let changed = self.links.as_mut().is_some_and(LinkWatch::take_change);
         let capture = self.capture.0.as_mut()?;
+        if changed {
+            capture.links_changed();
+        }
         let next = capture.maintain(now);
         while let Some(event) = self.capture.0.as_mut().and_then(LinuxCapture::take_event) {
             if let CaptureEvent::Dropped { frames, .. } = event {
@@ -179,8 +190,9 @@ impl Shell {
     }
 
     /// What the capture waits on.
-    pub(crate) fn capture_fds(&self) -> Vec<std::os::fd::BorrowedFd<'_>, INTERFACES_MAX> {
-        self.capture.0.as_ref().map(LinuxCapture::fds).unwrap_or_default()
+    pub(crate) fn capture_fds(&self) -> Vec<BorrowedFd<'_>, CAPTURES_MAX> {
+        let captures = self.capture.0.as_ref().map(LinuxCapture::fds).unwrap_or_default();
+        captures.into_iter().chain(self.links.as_ref().map(LinkWatch::as_fd)).collect()
     }
 
     /// Another capture, or the same with another filter. What there was before is returned, to be
@@ -276,6 +288,12 @@ impl Machine for Shell {
     fn may_reboot(&self) -> bool {
         self.allow_reboot
     }
+}
+
+/// Without it, changes are found out within a second.
+fn watch_links() -> Option<LinkWatch> {
+    let failed = |errno| log::warn!("the kernel does not tell when links change: {errno}");
+    LinkWatch::open().map_err(failed).ok()
 }
 
 fn open_capture(site: &Site, rules: &RuleSet, now: Instant) -> Result<Option<LinuxCapture>, String> {
