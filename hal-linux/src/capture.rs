@@ -121,18 +121,27 @@ impl LinuxCapture {
     /// Looks after the interfaces that are due and says when the next one is. Costs next to nothing
     /// when none is due: call it in every turn.
     pub fn maintain(&mut self, now: Instant) -> Instant {
-        let mut next = now + interface::CHECK_EVERY;
-        for interface in &mut self.interfaces {
-            if interface.check_at() <= now {
-                interface.check(&self.interest, self.ring, now);
-            }
-            next = next.min(interface.check_at());
+        self.check_due(now);
+        let next = now + interface::CHECK_EVERY;
+        self.interfaces.iter().map(Interface::check_at).fold(next, Instant::min)
+    }
+
+    /// The same for those who call [`LinuxCapture::links_changed`] whenever something changed: a
+    /// time is named only when an interface that may be there could not be opened. Otherwise the
+    /// next call may come when there is something else to do; only drops are counted later then.
+    pub fn maintain_when_told(&mut self, now: Instant) -> Option<Instant> {
+        self.check_due(now);
+        self.interfaces.iter().filter(|interface| interface.is_in_doubt()).map(Interface::check_at).min()
+    }
+
+    fn check_due(&mut self, now: Instant) {
+        for interface in self.interfaces.iter_mut().filter(|interface| interface.check_at() <= now) {
+            interface.check(&self.interest, self.ring, now);
         }
-        next
     }
 
     /// The kernel told that an interface came, went or was renamed: the next
-    /// [`LinuxCapture::maintain`] looks at all of them.
+    /// [`LinuxCapture::maintain`] or [`LinuxCapture::maintain_when_told`] looks at all of them.
     pub fn links_changed(&mut self) {
         for interface in &mut self.interfaces {
             interface.check_now();

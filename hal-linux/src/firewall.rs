@@ -37,6 +37,7 @@ mod nftables_script;
 mod options;
 mod program;
 mod verification;
+mod watch;
 
 pub use error::InstallError;
 pub use family::Family;
@@ -47,6 +48,7 @@ pub use nftables::NftablesFirewall;
 pub(crate) use options::PROGRAM_DIRECTORIES;
 pub use options::{BadName, ExemptInterface, FirewallOptions, ObjectName};
 pub use verification::{Drift, Verification};
+pub use watch::RulesetWatch;
 
 /// Buffer for listings: the kernel makes their datagrams no longer than this.
 const LISTING_BYTES: usize = 32 * 1024;

@@ -8,5 +8,5 @@ mod message;
 mod socket;
 
 pub(crate) use attribute::{Attribute, Attributes, NET_BYTE_ORDER};
-pub(crate) use message::{Encoder, Header, Message, Subsystem, flags};
+pub(crate) use message::{Encoder, Header, Message, Messages, Subsystem, flags};
 pub(crate) use socket::{NetlinkError, NetlinkSocket, Window};

@@ -14,8 +14,8 @@ use postern_core::time::Instant;
 /// Control descriptors: the listener and its connections.
 pub const CONTROLS_MAX: usize = 6;
 
-/// Captures, and the watch of the links.
-pub const CAPTURES_MAX: usize = INTERFACES_MAX + 1;
+/// Captures, and the watches of the links and of the packet filter.
+pub const CAPTURES_MAX: usize = INTERFACES_MAX + 2;
 
 /// Captures, signals, control descriptors.
 const FDS_MAX: usize = CAPTURES_MAX + 1 + CONTROLS_MAX;
@@ -37,7 +37,7 @@ pub struct Wake {
     pub stop: bool,
     /// SIGHUP: read the configuration again.
     pub reload: bool,
-    /// A capture has frames, or an error to report, or a link changed.
+    /// A capture has frames, or an error to report, or a link or the packet filter changed.
     pub frames: bool,
     /// A control descriptor is ready or hung up.
     pub control: bool,

@@ -32,6 +32,8 @@ pub(super) struct Interface {
     open: Option<Open>,
     /// Not there, or down, when it was tried last.
     absent: bool,
+    /// Lost, and not tried since: it may be there.
+    untried: bool,
     tried_at: Instant,
     check_at: Instant,
     back_off: Duration,
@@ -65,6 +67,7 @@ impl Interface {
             name,
             open: None,
             absent: true,
+            untried: true,
             tried_at: Instant::BOOT,
             check_at: Instant::BOOT,
             back_off: CHECK_EVERY,
@@ -99,6 +102,11 @@ impl Interface {
         self.check_at
     }
 
+    /// Whether it must be tried again although nobody tells of a change.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.open.is_none() && (self.untried || !self.absent)
+    }
+
     /// Something changed about the machine's interfaces: look at once.
     pub(super) fn check_now(&mut self) {
         self.check_at = Instant::BOOT;
@@ -113,6 +121,7 @@ impl Interface {
         now: Instant,
     ) -> Result<(), CaptureOpenError> {
         self.tried_at = now;
+        self.untried = false;
         match open(&self.name, interest, ring) {
             Ok(open) => {
                 self.open = Some(open);
@@ -212,6 +221,7 @@ impl Interface {
         self.open = None;
         // Nothing is known until it is tried again.
         self.absent = true;
+        self.untried = true;
         self.lost = true;
     }
 }

@@ -197,7 +197,7 @@ impl<'a> Message<'a> {
 
 /// Messages of one datagram. What is cut short or malformed ends the list.
 #[derive(Debug)]
-pub(super) struct Messages<'a>(pub(super) &'a [u8]);
+pub(crate) struct Messages<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Iterator for Messages<'a> {
     type Item = Message<'a>;

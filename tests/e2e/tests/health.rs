@@ -113,7 +113,8 @@ fn a_deaf_daemon_is_not_petted_until_it_hears_again(backend: Backend) {
     };
     rename("eth0", "away0");
     scene.gate.wait_for_log("CAP-LOST", mark).unwrap();
-    descriptors("3");
+    // As many as it waits for: signals, links, packet filter, control socket.
+    descriptors("4");
     rename("away0", "eth0");
     scene.gate.wait_for_log("SELFTEST result=deaf", mark).unwrap();
     supervisor.forgets();

@@ -112,7 +112,7 @@ impl Guard {
             Some(now)
         } else {
             let retry = report.sink_busy.then(|| now + SINK_RETRY);
-            let own = [Some(gate_check), Some(self.vigil.poll_at())];
+            let own = [gate_check, Some(self.vigil.poll_at())];
             let others = [self.shell.poll_at(), retry, look_after, self.configuration.poll_at()];
             others.into_iter().chain(own).flatten().min()
         };

@@ -15,7 +15,7 @@ use postern_core::spa::policy;
 use postern_core::time::{Duration, Instant};
 use postern_hal_linux::capture::{CaptureEvent, LinuxCapture, RingBytes};
 use postern_hal_linux::clock::WallTime;
-use postern_hal_linux::firewall::Verification;
+use postern_hal_linux::firewall::{RulesetWatch, Verification};
 use postern_hal_linux::link_watch::LinkWatch;
 use postern_hal_linux::random::random;
 use postern_hal_linux::wait::CAPTURES_MAX;
@@ -30,8 +30,12 @@ use crate::sink::{InterfaceNames, RecordingSink, Sink};
 /// How often the wall clock is read: whether a key is valid does not turn on seconds.
 const WALL_EVERY: Duration = Duration::from_secs(10);
 
-/// How often the gate is read back, which starts one or two programs for some milliseconds.
-const GATE_CHECK_EVERY: Duration = Duration::from_secs(10);
+/// How old the last look at the gate may be when there is something else to do, which there is every
+/// five seconds: it is read back every ten. That starts one or two programs for some milliseconds.
+const GATE_CHECK_EVERY: Duration = Duration::from_secs(9);
+
+/// Shortest pause between two looks when the kernel tells of one change after the other.
+const GATE_CHECK_GAP: Duration = Duration::from_millis(500);
 
 /// How soon the gate is read again when it was not as it should be.
 const GATE_CHECK_AGAIN: Duration = Duration::from_secs(1);
@@ -54,7 +58,12 @@ pub(crate) struct Shell {
     names: InterfaceNames,
     dropped: u64,
     wall_at: Option<Instant>,
+    /// Tells at once what the look at the gate would find out later.
+    rules_watch: Option<RulesetWatch>,
+    gate_checked_at: Instant,
     gate_check_at: Instant,
+    /// A look is wanted at its time, even if there is nothing else to do.
+    gate_wanted: bool,
     /// Since when the gate could not be read, or that it differs and cannot be put right.
     gate_doubt: Option<GateDoubt>,
     pub(crate) allow_reboot: bool,
@@ -90,7 +99,10 @@ impl Shell {
             names,
             dropped: 0,
             wall_at: None,
+            rules_watch: watch_rules(),
+            gate_checked_at: now,
             gate_check_at: now + GATE_CHECK_EVERY,
+            gate_wanted: false,
             gate_doubt: None,
             allow_reboot: false,
         };
@@ -99,29 +111,38 @@ impl Shell {
         Ok(shell)
     }
 
-    /// Looks after the capture; says when it wants to be looked after again.
+    /// Looks after the capture; says when it must be looked after again, if nothing happens before.
     pub(crate) fn look_after_capture(&mut self, now: Instant) -> Option<Instant> {
-        let changed = self.links.as_mut().is_some_and(LinkWatch::take_change);
+        let changed = self.links.as_mut().map(LinkWatch::take_change);
         let capture = self.capture.0.as_mut()?;
-        if changed {
+        if changed == Some(true) {
             capture.links_changed();
         }
-        let next = capture.maintain(now);
+        let next =
+            if changed.is_some() { capture.maintain_when_told(now) } else { Some(capture.maintain(now)) };
         while let Some(event) = self.capture.0.as_mut().and_then(LinuxCapture::take_event) {
             if let CaptureEvent::Dropped { frames, .. } = event {
                 self.dropped = self.dropped.saturating_add(frames);
             }
             self.notice(audit_event(event), now);
         }
-        Some(next)
+        next
     }
 
-    /// Reads the gate back when it is time, or when a command missed it, and puts it right; says when
-    /// it wants to do so again.
-    pub(crate) fn look_after_gate(&mut self, now: Instant) -> Instant {
-        if !self.gate.take_missed() && now < self.gate_check_at {
-            return self.gate_check_at;
+    /// Reads the gate back when it is time, when somebody changed the packet filter, or when a command
+    /// missed it, and puts it right; says when it must do so again, if nothing happens before.
+    pub(crate) fn look_after_gate(&mut self, now: Instant) -> Option<Instant> {
+        if self.rules_watch.as_mut().is_some_and(RulesetWatch::take_change) {
+            self.gate_wanted = true;
+            self.gate_check_at = self.gate_check_at.min(self.gate_checked_at + GATE_CHECK_GAP);
         }
+        if self.gate.take_missed() || self.gate_check_at <= now {
+            self.check_gate(now);
+        }
+        self.gate_wanted.then_some(self.gate_check_at)
+    }
+
+    fn check_gate(&mut self, now: Instant) {
         self.gate_doubt = match self.gate.verify(self.engine.rules()) {
             Ok(found) if found.is_intact() => None,
             Ok(found) => self.put_gate_right(&found, now),
@@ -131,8 +152,9 @@ impl Shell {
             }
         };
         let pause = if self.gate_doubt.is_none() { GATE_CHECK_EVERY } else { GATE_CHECK_AGAIN };
+        self.gate_wanted = self.gate_doubt.is_some();
+        self.gate_checked_at = now;
         self.gate_check_at = now + pause;
-        self.gate_check_at
     }
 
     /// Somebody changed the gate. Grants whose set is gone are gone with it: clients knock again.
@@ -192,7 +214,9 @@ impl Shell {
     /// What the capture waits on.
     pub(crate) fn capture_fds(&self) -> Vec<BorrowedFd<'_>, CAPTURES_MAX> {
         let captures = self.capture.0.as_ref().map(LinuxCapture::fds).unwrap_or_default();
-        captures.into_iter().chain(self.links.as_ref().map(LinkWatch::as_fd)).collect()
+        let links = self.links.as_ref().map(LinkWatch::as_fd);
+        let rules = self.rules_watch.as_ref().map(RulesetWatch::as_fd);
+        captures.into_iter().chain(links).chain(rules).collect()
     }
 
     /// Another capture, or the same with another filter. What there was before is returned, to be
@@ -288,6 +312,12 @@ impl Machine for Shell {
     fn may_reboot(&self) -> bool {
         self.allow_reboot
     }
+}
+
+/// Without it, changes are found out within ten seconds.
+fn watch_rules() -> Option<RulesetWatch> {
+    let failed = |errno| log::warn!("the kernel does not tell when the packet filter changes: {errno}");
+    RulesetWatch::open().map_err(failed).ok()
 }
 
 /// Without it, changes are found out within a second.
