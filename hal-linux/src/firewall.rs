@@ -1,12 +1,14 @@
 //! The gate in the machine's packet filter: iptables with IP sets, or nftables.
 //!
-//! Both are built alike, with a number of rules that does not depend on the number of doors:
+//! Both are built alike, with a number of rules that does not depend on the number of doors that are
+//! the gateway's own:
 //!
 //! ```text
 //! INPUT -> first of all: POSTERN
 //!            from lo or an exempt interface?   not our affair
 //!            to a protected port?              POSTERN-GATE
 //!                                                granted to this source?  pass
+//!                                                for one connection?      the grant is gone, pass
 //!                                                of a connection that is? pass
 //!                                                drop
 //! ```

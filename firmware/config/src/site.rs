@@ -257,7 +257,11 @@ impl From<&StoredDoor> for Door {
             open_for: Duration::from_secs(u64::from(door.open_for_secs)),
             target: door.target,
             interfaces: InterfaceSet(door.interfaces),
-            terms: Terms { behind: door.forward.map(Behind::from), cut_at_end: door.cut_at_end },
+            terms: Terms {
+                behind: door.forward.map(Behind::from),
+                cut_at_end: door.cut_at_end,
+                one_shot: door.one_shot,
+            },
         }
     }
 }

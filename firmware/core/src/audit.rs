@@ -262,6 +262,8 @@ pub enum Event {
         key: Name,
         /// Whether the door was open for this source already.
         extended: bool,
+        /// Whether the first new connection uses it up.
+        one_shot: bool,
     },
     /// A grant ended in its time.
     Expire {

@@ -10,7 +10,7 @@ use heapless::Vec;
 
 use crate::audit::{AuditRing, DenyClass, DenyReason, Event, Proof, Record, RevokeReason};
 use crate::detect::Detectors;
-use crate::grant::{Change, Grant, GrantId, GrantTable};
+use crate::grant::{Change, Grant, GrantId, GrantTable, Lease};
 use crate::hash::HashKey;
 use crate::knock::Knock;
 use crate::knock::Step;
@@ -354,7 +354,7 @@ impl<const UNITS: usize> Engine<UNITS> {
                     self.deny(id, source, DenyReason::OtherFamily, now);
                     return;
                 }
-                let lease = door.open_for;
+                let lease = Lease::of(door.open_for);
                 let wanted = self.grants.want(sequence.door, door, source, lease, Proof::Sequence, now);
                 if wanted.is_err() {
                     self.deny(id, source, DenyReason::GrantsFull, now);
@@ -427,7 +427,8 @@ impl<const UNITS: usize> Engine<UNITS> {
                 self.counters.opened += 1;
                 let (ports, open_for, proof) = (grant.ports.clone(), grant.until.since(now), grant.proof);
                 let key = self.key_name(proof);
-                Event::Grant { grant: id, door, source, ports, open_for, proof, key, extended }
+                let one_shot = grant.terms.one_shot;
+                Event::Grant { grant: id, door, source, ports, open_for, proof, key, extended, one_shot }
             }
             Change::Expired => Event::Expire { grant: id, door, source },
             Change::Revoked(reason) => Event::Revoke { grant: id, door, source, reason },

@@ -56,6 +56,22 @@ pub enum Phase {
     Closing,
 }
 
+/// What somebody may have of a door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// For how long.
+    pub time: Duration,
+    /// Whether the first new connection uses it up; a door may want that by itself.
+    pub one_shot: bool,
+}
+
+impl Lease {
+    /// For any number of connections, unless the door says otherwise.
+    pub const fn of(time: Duration) -> Self {
+        Self { time, one_shot: false }
+    }
+}
+
 /// One grant.
 #[derive(Clone, Debug)]
 pub struct Grant {
@@ -69,7 +85,7 @@ pub struct Grant {
     pub source: IpAddr,
     /// Which ports.
     pub ports: Vec<ServicePort, PORTS_PER_DOOR_MAX>,
-    /// What it means beyond that.
+    /// What it means beyond that; one-shot also when only this grant is.
     pub terms: Terms,
     /// How the client proved itself.
     pub proof: Proof,
@@ -195,7 +211,8 @@ impl GrantTable {
     }
 
     /// Somebody proved that `source` may use `door` for the time of `lease`. One grant per door and
-    /// address: asking again extends it.
+    /// address, and another one for one connection: asking again extends it, and gives back what a
+    /// connection used up. The table is not told of that: it holds a grant until its time is over.
     ///
     /// # Errors
     /// [`GrantsFull`] when every place it may have is taken.
@@ -204,13 +221,18 @@ impl GrantTable {
         id: DoorId,
         door: &Door,
         source: IpAddr,
-        lease: Duration,
+        lease: Lease,
         proof: Proof,
         now: Instant,
     ) -> Result<(), GrantsFull> {
-        let until = now + lease;
-        let alive =
-            |grant: &&mut Grant| grant.door == Some(id) && grant.source == source && !grant.is_ending();
+        let until = now + lease.time;
+        let terms = Terms { one_shot: door.terms.one_shot || lease.one_shot, ..door.terms };
+        let alive = |grant: &&mut Grant| {
+            grant.door == Some(id)
+                && grant.source == source
+                && grant.terms.one_shot == terms.one_shot
+                && !grant.is_ending()
+        };
         if let Some(grant) = self.grants.iter_mut().find(alive) {
             grant.until = grant.until.max(until);
             grant.proof = proof;
@@ -235,7 +257,7 @@ impl GrantTable {
             door_name: door.name.clone(),
             source,
             ports: door.ports.clone(),
-            terms: door.terms,
+            terms,
             proof,
             until,
             phase: Phase::Wanted,
@@ -283,8 +305,8 @@ impl GrantTable {
         count
     }
 
-    /// Another rule set is in force: grants whose door is still there with all their ports, and leads
-    /// where it led, go on; the others are taken back.
+    /// Another rule set is in force: grants whose door is still there with all their ports, leads where
+    /// it led and has not become one-shot, go on; the others are taken back.
     pub fn rules_replaced(&mut self, rules: &RuleSet, now: Instant) {
         for grant in &mut self.grants {
             grant.door = rules.door_named(&grant.door_name).filter(|&id| {
@@ -292,7 +314,8 @@ impl GrantTable {
                     let same_way = door.terms.behind == grant.terms.behind;
                     // Whoever goes on goes on under the new terms.
                     grant.terms.cut_at_end = door.terms.cut_at_end;
-                    same_way && grant.ports.iter().all(|port| door.ports.contains(port))
+                    let same_use = grant.terms.one_shot || !door.terms.one_shot;
+                    same_way && same_use && grant.ports.iter().all(|port| door.ports.contains(port))
                 })
             });
         }
@@ -322,7 +345,7 @@ impl GrantTable {
 
     fn command(&self, index: usize, now: Instant) -> Option<FirewallCommand> {
         let grant = self.grants.get(index)?;
-        let (id, source) = (grant.id, grant.source);
+        let (id, source, once) = (grant.id, grant.source, grant.terms.one_shot);
         if grant.phase == Phase::Wanted {
             let mut ports = Vec::new();
             for &port in &grant.ports {
@@ -332,38 +355,41 @@ impl GrantTable {
                 let secs = u32::try_from(until.since(now).secs_ceil().max(1)).unwrap_or(u32::MAX);
                 let _ = ports.push((port, secs));
             }
-            return Some(FirewallCommand::Open { grant: id, source, ports });
+            return Some(FirewallCommand::Open { grant: id, source, ports, once });
         }
         let mut ports = Vec::new();
         for &port in &grant.ports {
-            // Never take what another grant of the same source still holds.
-            if self.covered_until(index, port).is_none() {
+            // Never take what another grant of the same source still holds. For one connection they hold
+            // one thing together, which nobody could shorten without giving back what was used up.
+            if once || self.covered_until(index, port).is_none() {
                 let _ = ports.push(port);
             }
         }
-        Some(FirewallCommand::Close { grant: id, source, ports, cut: grant.terms.cut_at_end })
+        Some(FirewallCommand::Close { grant: id, source, ports, cut: grant.terms.cut_at_end, once })
     }
 
-    /// Until when another grant of the same source, alive or wanted, covers `port`.
+    /// Until when another grant of the same source and kind, alive or wanted, covers `port`.
     fn covered_until(&self, index: usize, port: ServicePort) -> Option<Instant> {
-        let source = self.grants.get(index)?.source;
+        let covered = self.grants.get(index)?;
         let others = self.grants.iter().enumerate().filter(|(other, _)| *other != index);
-        let covering = others
-            .filter(|(_, grant)| grant.source == source && !grant.is_ending() && grant.ports.contains(&port));
+        let covering = others.filter(|(_, grant)| {
+            let same = grant.source == covered.source && grant.terms.one_shot == covered.terms.one_shot;
+            same && !grant.is_ending() && grant.ports.contains(&port)
+        });
         covering.map(|(_, grant)| grant.until).max()
     }
 
     /// The kernel holds a port that doors share until the last of their grants ends. When that one is
     /// taken back, the others must have it told their own, shorter time.
     fn shorten_sharers(&mut self, index: usize, now: Instant) {
-        let Some(ending) = self.grants.get(index).filter(|grant| grant.phase == Phase::Ending) else {
-            return;
-        };
+        let shortens = |grant: &&Grant| grant.phase == Phase::Ending && !grant.terms.one_shot;
+        let Some(ending) = self.grants.get(index).filter(shortens) else { return };
         // An extension that failed may have been done all the same.
         let until = ending.until.max(ending.asked_until);
         let (source, ports) = (ending.source, ending.ports.clone());
         for grant in &mut self.grants {
-            let shares = grant.source == source && grant.ports.iter().any(|port| ports.contains(port));
+            let same = grant.source == source && !grant.terms.one_shot;
+            let shares = same && grant.ports.iter().any(|port| ports.contains(port));
             if shares && !grant.is_ending() && grant.until < until {
                 grant.is_overheld = true;
                 if grant.phase == Phase::Open {
@@ -464,7 +490,9 @@ fn opened(grant: &mut Grant, now: Instant) -> Option<Change> {
 }
 
 fn open_failed(grant: &mut Grant, error: FirewallError, now: Instant) -> Option<Change> {
-    if may_retry(error, grant.tries) && grant.until > now && grant.revoked.is_none() {
+    // It may have been done, and used up: doing it again would be a second connection.
+    let unclear = grant.terms.one_shot && error == FirewallError::NoAnswer;
+    if !unclear && may_retry(error, grant.tries) && grant.until > now && grant.revoked.is_none() {
         grant.phase = Phase::Wanted;
         grant.due = grant.until.min(now + pause(grant.tries));
         return None;

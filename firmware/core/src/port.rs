@@ -125,6 +125,8 @@ pub enum FirewallCommand {
         source: IpAddr,
         /// Each port with the seconds the *kernel* shall keep it open, at least 1.
         ports: Vec<(ServicePort, u32), PORTS_PER_DOOR_MAX>,
+        /// Whether the first new connection to each port takes it away again.
+        once: bool,
     },
     /// Takes `ports` back from `source`. A member that is gone already is a success.
     Close {
@@ -136,6 +138,8 @@ pub enum FirewallCommand {
         ports: Vec<ServicePort, PORTS_PER_DOOR_MAX>,
         /// Whether established connections of `source` to them are cut, too.
         cut: bool,
+        /// Whether they were opened with `once`: the kernel holds those apart.
+        once: bool,
     },
 }
 

@@ -125,6 +125,8 @@ pub enum RuleError {
     /// A door that leads behind the gateway has other than one port, or shares it with another door:
     /// where a connection to it leads would depend on who let the client in.
     BehindNeedsOwnPort(DoorId),
+    /// A door whose grants are used up by one connection has several ports: there would be one for each.
+    OneShotNeedsOnePort(DoorId),
     /// A sequence belongs to no door.
     NoSuchDoor(SequenceId),
     /// A sequence has no knock or more than [`STEPS_MAX`].
@@ -296,6 +298,9 @@ impl RuleSetBuilder {
         }
         sort_ports(&mut door.ports);
         self.check_behind(id, &door)?;
+        if door.terms.one_shot && door.ports.len() != 1 {
+            return Err(RuleError::OneShotNeedsOnePort(id));
+        }
         for &port in &door.ports {
             if let Err(position) = self.rules.ports.binary_search(&port) {
                 insert_at(&mut self.rules.ports, position, port).map_err(|_| RuleError::TooManyPorts)?;
@@ -598,6 +603,18 @@ mod tests {
         assert_eq!(builder.door(door("here", &[plc])), own);
         assert_eq!(builder.door(leading("there", &[plc], host, 23)), own);
         builder.door(door("other", &[ServicePort::udp(10_022)])).unwrap();
+    }
+
+    #[test]
+    fn a_grant_for_one_connection_is_for_one_port() {
+        let once = |ports: &[ServicePort]| {
+            let terms = Terms { one_shot: true, ..Terms::PLAIN };
+            Door { terms, ..door("once", ports) }
+        };
+        let mut builder = RuleSetBuilder::new();
+        let refused = builder.door(once(&[ServicePort::tcp(22), ServicePort::tcp(23)]));
+        assert_eq!(refused, Err(RuleError::OneShotNeedsOnePort(DoorId(0))));
+        builder.door(once(&[ServicePort::tcp(22)])).unwrap();
     }
 
     #[test]

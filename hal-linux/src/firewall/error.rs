@@ -172,10 +172,10 @@ impl Hint {
             Hint::Busy => ": another program is changing the firewall; try again",
             Hint::KernelModule => {
                 ": the kernel probably lacks a match; needed are xt_set, xt_conntrack and xt_tcpudp \
-                 with iptables (and nft_compat with iptables-nft), nft_ct with nftables"
+                 with iptables (and nft_compat with iptables-nft), nft_ct and Linux 5.4 with nftables"
             }
             Hint::Extension => {
-                ": an extension of iptables is not installed; needed are libxt_set.so and \
+                ": an extension of iptables is not installed; needed are libxt_set.so, libxt_SET.so and \
                  libxt_conntrack.so"
             }
         }
@@ -183,13 +183,14 @@ impl Hint {
 }
 
 fn hint(said: &str) -> Option<Hint> {
-    const WORDS: [(&str, Hint); 12] = [
+    const WORDS: [(&str, Hint); 13] = [
         ("you must be root", Hint::Privilege),
         ("Permission denied", Hint::Privilege),
         ("Operation not permitted", Hint::Privilege),
         ("xtables lock", Hint::Busy),
         ("Resource temporarily unavailable", Hint::Busy),
         ("Couldn't load match", Hint::Extension),
+        ("Couldn't load target", Hint::Extension),
         ("missing kernel module", Hint::KernelModule),
         ("No chain/target/match", Hint::KernelModule),
         // iptables-nft without nf_tables in the kernel.

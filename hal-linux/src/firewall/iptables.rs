@@ -146,8 +146,10 @@ impl IptablesFirewall {
     pub fn grants(&mut self) -> Result<Vec<Member>, InstallError> {
         let mut members = Vec::new();
         for &family in Family::of_this_kernel() {
-            let listed = self.sets.grants(self.names.grants(family));
-            members.extend(listed.map_err(while_doing("list the grants"))?);
+            for once in [false, true] {
+                let listed = self.sets.grants(self.names.grants(family, once));
+                members.extend(listed.map_err(while_doing("list the grants"))?);
+            }
         }
         Ok(members)
     }
@@ -168,7 +170,7 @@ impl IptablesFirewall {
             if wanted.behind().is_wanted() {
                 wanted.behind().verify_lead(&tools.list_nat_soon()?, family, &mut verification);
             }
-            lists.push(self.names.grants(family).to_owned());
+            lists.extend([false, true].map(|once| self.names.grants(family, once).to_owned()));
         }
         for name in lists {
             match self.sets.grants(&name) {
@@ -210,11 +212,12 @@ impl IptablesFirewall {
 
     fn create_sets(&mut self, families: &[Family]) -> Result<(), InstallError> {
         for &family in families {
-            let name = self.names.grants(family);
-            let created = self.sets.create_grants(name, family, self.options.members_max);
-            created.map_err(while_doing("create a set of grants (hash:ip,port)"))?;
-            if !self.has_installed {
-                self.sets.flush(name).map_err(while_doing("empty a set of grants"))?;
+            for name in [false, true].map(|once| self.names.grants(family, once)) {
+                let created = self.sets.create_grants(name, family, self.options.members_max);
+                created.map_err(while_doing("create a set of grants (hash:ip,port)"))?;
+                if !self.has_installed {
+                    self.sets.flush(name).map_err(while_doing("empty a set of grants"))?;
+                }
             }
         }
         for name in [&self.names.tcp, &self.names.udp] {
@@ -323,12 +326,12 @@ impl Firewall for IptablesFirewall {
 
     fn execute(&mut self, command: &FirewallCommand) -> Result<(), FirewallError> {
         let done = match command {
-            FirewallCommand::Open { source, ports, .. } if !ports.is_empty() => {
-                let name = self.names.grants(Family::of_source(*source)?);
+            FirewallCommand::Open { source, ports, once, .. } if !ports.is_empty() => {
+                let name = self.names.grants(Family::of_source(*source)?, *once);
                 self.sets.open_ports(name, *source, ports)
             }
-            FirewallCommand::Close { source, ports, cut, .. } if !ports.is_empty() => {
-                let name = self.names.grants(Family::of_source(*source)?);
+            FirewallCommand::Close { source, ports, cut, once, .. } if !ports.is_empty() => {
+                let name = self.names.grants(Family::of_source(*source)?, *once);
                 let closed = self.sets.close_ports(name, *source, ports);
                 let cut = if *cut { self.connections.cut(Whose::Of(*source), ports) } else { Ok(()) };
                 closed.and(cut)

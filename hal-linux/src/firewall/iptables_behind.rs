@@ -3,6 +3,7 @@
 //! ```text
 //! nat PREROUTING -> first of all, for the gateway's own addresses: POSTERN-LEAD
 //!                     granted to this source, to a door's port? to the service behind it
+//!                     for one connection?                       the grant is gone, and there, too
 //!                     to a door's port?                         as it stands, to the gate
 //! FORWARD        -> first of all: POSTERN-FORWARD
 //!                     of a connection that was led?             pass
@@ -11,7 +12,7 @@
 //!                     to the service behind a door?             drop
 //! ```
 //!
-//! iptables has no maps: there are four rules for each such door. Only the first packet of a
+//! iptables has no maps: there are six rules for each such door. Only the first packet of a
 //! connection sees the table nat.
 
 use std::fmt::Write as _;
@@ -19,7 +20,7 @@ use std::net::SocketAddr;
 
 use postern_core::rule::RuleSet;
 
-use super::iptables_rules::{Names, exemptions, has_chain, rules_of};
+use super::iptables_rules::{Names, begins, exemptions, has_chain, rules_of, uses_up};
 use super::{Drift, Family, FirewallOptions, Verification};
 
 /// The rules of one family. None at all when no door leads behind the gateway.
@@ -28,13 +29,14 @@ pub(super) struct Behind<'a> {
     names: &'a Names,
     forward: Vec<String>,
     lead: Vec<String>,
+    lead_once: Vec<String>,
 }
 
 impl<'a> Behind<'a> {
     pub(super) fn new(names: &'a Names, options: &FirewallOptions, family: Family, doors: &RuleSet) -> Self {
-        let Names { forward, lead, .. } = names;
-        let grants = names.grants(family);
-        let (mut leads, mut stays) = (Vec::new(), Vec::new());
+        let Names { forward, lead, lead_once, .. } = names;
+        let grants = names.grants(family, false);
+        let (mut leads, mut stays, mut once) = (Vec::new(), Vec::new(), Vec::new());
         let (mut passes, mut drops) = (Vec::new(), Vec::new());
         for leading in super::leadings(doors).filter(|leading| leading.family == family) {
             let (transport, port, host) = (leading.port.transport.name(), leading.port.port, leading.host);
@@ -43,6 +45,14 @@ impl<'a> Behind<'a> {
             leads.push(format!(
                 "-A {lead} -p {transport} -m {transport} --dport {port} -m set --match-set {grants} src,dst \
                  -j DNAT --to-destination {to}"
+            ));
+            let first = if transport == "tcp" { " --tcp-flags FIN,SYN,RST,ACK SYN" } else { "" };
+            leads.push(format!(
+                "-A {lead} -p {transport} -m {transport} --dport {port}{first} {} -j {lead_once}",
+                begins(names, family)
+            ));
+            once.push(format!(
+                "-A {lead_once} -p {transport} -m {transport} --dport {port} -j DNAT --to-destination {to}"
             ));
             // Ends the table: no rule of the site leads strangers past the gate.
             stays.push(format!("-A {lead} -p {transport} -m {transport} --dport {port} -j ACCEPT"));
@@ -54,12 +64,15 @@ impl<'a> Behind<'a> {
             ));
         }
         leads.append(&mut stays);
+        if !once.is_empty() {
+            once.insert(0, format!("-A {lead_once} {}", uses_up(names, family)));
+        }
         if !passes.is_empty() {
             passes.push(format!("-A {forward} -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN"));
             passes.extend(exemptions(forward, options));
             passes.append(&mut drops);
         }
-        Self { names, forward: passes, lead: leads }
+        Self { names, forward: passes, lead: leads, lead_once: once }
     }
 
     /// Whether a door of this family leads behind the gateway.
@@ -99,11 +112,11 @@ impl<'a> Behind<'a> {
 
     /// Input of `iptables-restore --noflush` for the table nat, which `nat` lists.
     pub(super) fn to_lead(&self, nat: &str) -> String {
-        let chain = &self.names.lead;
+        let Names { lead, lead_once, .. } = self.names;
         let mut script = String::from("*nat\n");
         if self.is_wanted() {
-            let _ = writeln!(script, ":{chain} - [0:0]");
-            for rule in &self.lead {
+            let _ = write!(script, ":{lead} - [0:0]\n:{lead_once} - [0:0]\n");
+            for rule in self.lead.iter().chain(&self.lead_once) {
                 let _ = writeln!(script, "{rule}");
             }
         }
@@ -113,8 +126,13 @@ impl<'a> Behind<'a> {
         if self.is_wanted() {
             let first = jump.replacen("PREROUTING", "PREROUTING 1", 1);
             let _ = writeln!(script, "-I {first}");
-        } else if has_chain(nat, chain) {
-            let _ = write!(script, "-F {chain}\n-X {chain}\n");
+        } else {
+            let there = [lead, lead_once].map(|chain| has_chain(nat, chain).then_some(chain));
+            for verb in ["-F", "-X"] {
+                for chain in there.iter().flatten() {
+                    let _ = writeln!(script, "{verb} {chain}");
+                }
+            }
         }
         script.push_str("COMMIT\n");
         script
@@ -123,25 +141,26 @@ impl<'a> Behind<'a> {
     /// Notes in `verification` how the table filter differs.
     pub(super) fn verify(&self, filter: &str, family: Family, verification: &mut Verification) {
         let jump = format!("-A FORWARD -j {}", self.names.forward);
-        self.verify_chain(
-            filter,
-            ("FORWARD", &jump),
-            (&self.names.forward, &self.forward),
-            family,
-            verification,
-        );
+        if self.is_wanted() && rules_of(filter, "FORWARD").next() != Some(&jump) {
+            verification.note(Drift::NotLed(family, "FORWARD"));
+        }
+        self.verify_chain(filter, (&self.names.forward, &self.forward), family, verification);
     }
 
     /// Notes in `verification` how the table nat differs.
     pub(super) fn verify_lead(&self, nat: &str, family: Family, verification: &mut Verification) {
         let jump = format!("-A {}", self.jump_to_lead());
-        self.verify_chain(nat, ("PREROUTING", &jump), (&self.names.lead, &self.lead), family, verification);
+        let Names { lead, lead_once, .. } = self.names;
+        if rules_of(nat, "PREROUTING").next() != Some(&jump) {
+            verification.note(Drift::NotLed(family, "PREROUTING"));
+        }
+        self.verify_chain(nat, (lead, &self.lead), family, verification);
+        self.verify_chain(nat, (lead_once, &self.lead_once), family, verification);
     }
 
     fn verify_chain(
         &self,
         listing: &str,
-        (from, jump): (&'static str, &str),
         (chain, wanted): (&String, &[String]),
         family: Family,
         verification: &mut Verification,
@@ -151,9 +170,6 @@ impl<'a> Behind<'a> {
                 verification.note(Drift::ChainChanged(Some(family), chain.clone()));
             }
             return;
-        }
-        if rules_of(listing, from).next() != Some(jump) {
-            verification.note(Drift::NotLed(family, from));
         }
         if !has_chain(listing, chain) {
             verification.note(Drift::ChainMissing(Some(family), chain.clone()));

@@ -16,12 +16,18 @@ pub(super) struct Names {
     pub(super) chain: String,
     /// Chain for packets to protected ports.
     pub(super) gate: String,
+    /// Chain for packets that use a grant up.
+    pub(super) once: String,
     /// Chain that FORWARD jumps to, when a door leads behind the gateway.
     pub(super) forward: String,
     /// Chain that PREROUTING of the table nat jumps to then.
     pub(super) lead: String,
+    /// Chain for those of them that use a grant up.
+    pub(super) lead_once: String,
     grants_v4: String,
     grants_v6: String,
+    once_v4: String,
+    once_v6: String,
     /// Set of protected TCP ports.
     pub(super) tcp: String,
     /// Set of protected UDP ports.
@@ -37,10 +43,14 @@ impl Names {
         let name = options.name.as_str().to_ascii_uppercase();
         Self {
             gate: format!("{name}-GATE"),
+            once: format!("{name}-ONCE"),
             forward: format!("{name}-FORWARD"),
             lead: format!("{name}-LEAD"),
+            lead_once: format!("{name}-LEAD-ONCE"),
             grants_v4: format!("{name}-GRANT4"),
             grants_v6: format!("{name}-GRANT6"),
+            once_v4: format!("{name}-ONCE4"),
+            once_v6: format!("{name}-ONCE6"),
             tcp: format!("{name}-TCP"),
             udp: format!("{name}-UDP"),
             tcp_next: format!("{name}-TCP-NEXT"),
@@ -49,17 +59,21 @@ impl Names {
         }
     }
 
-    /// The set of grants of a family.
-    pub(super) fn grants(&self, family: Family) -> &str {
-        match family {
-            Family::V4 => &self.grants_v4,
-            Family::V6 => &self.grants_v6,
+    /// The set of grants of a family, or of those for one connection.
+    pub(super) fn grants(&self, family: Family, once: bool) -> &str {
+        match (family, once) {
+            (Family::V4, false) => &self.grants_v4,
+            (Family::V6, false) => &self.grants_v6,
+            (Family::V4, true) => &self.once_v4,
+            (Family::V6, true) => &self.once_v6,
         }
     }
 
     /// Every set there can be.
-    pub(super) fn sets(&self) -> [&str; 6] {
-        [&self.grants_v4, &self.grants_v6, &self.tcp, &self.udp, &self.tcp_next, &self.udp_next]
+    pub(super) fn sets(&self) -> [&str; 8] {
+        let [once_v4, once_v6] = [&self.once_v4, &self.once_v6];
+        let Self { grants_v4, grants_v6, tcp, udp, tcp_next, udp_next, .. } = self;
+        [grants_v4, grants_v6, once_v4, once_v6, tcp, udp, tcp_next, udp_next]
     }
 
     fn jump(&self) -> String {
@@ -73,6 +87,7 @@ pub(super) struct Rules<'a> {
     names: &'a Names,
     chain: Vec<String>,
     gate: Vec<String>,
+    once: Vec<String>,
     behind: Behind<'a>,
 }
 
@@ -82,20 +97,28 @@ impl<'a> Rules<'a> {
         let mut rules = exemptions(chain, options);
         rules.push(format!("-A {chain} -p tcp -m set --match-set {tcp} dst -j {gate}"));
         rules.push(format!("-A {chain} -p udp -m set --match-set {udp} dst -j {gate}"));
-        let grants = names.grants(family);
-        let mut gate_rules = vec![format!("-A {gate} -m set --match-set {grants} src,dst -j ACCEPT")];
+        let mut gate_rules =
+            vec![format!("-A {gate} -m set --match-set {} src,dst -j ACCEPT", names.grants(family, false))];
         if cuts(doors) {
             // What the service sends after its connection was cut would begin one anew, the other way
             // round, and the client's answers would belong to it.
             gate_rules.push(format!("-A {gate} -m conntrack --ctdir REPLY -j DROP"));
         }
         gate_rules.extend([
+            // The first packet of a connection was let in, and comes again: it uses up nothing more.
+            format!("-A {gate} -p tcp -m conntrack --ctstatus CONFIRMED -j ACCEPT"),
+            once_rule(names, family, "tcp", BEGINS_TCP),
+            once_rule(names, family, "udp", ""),
             // Only here, for protected ports: whether other connections go on is the site's affair.
             format!("-A {gate} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"),
             format!("-A {gate} -j DROP"),
         ]);
         let behind = Behind::new(names, options, family, doors);
-        Self { names, chain: rules, gate: gate_rules, behind }
+        let once = vec![
+            format!("-A {} {}", names.once, uses_up(names, family)),
+            format!("-A {} -j ACCEPT", names.once),
+        ];
+        Self { names, chain: rules, gate: gate_rules, once, behind }
     }
 
     /// What the table nat must have and have no more, given what the table filter had.
@@ -106,10 +129,10 @@ impl<'a> Rules<'a> {
     /// Input of `iptables-restore --noflush` that puts the rules in, whatever of them is there
     /// already, in one transaction. `listing` is what `iptables -S` shows now.
     pub(super) fn to_install(&self, listing: &str) -> String {
-        let Names { chain, gate, .. } = self.names;
+        let Names { chain, gate, once, .. } = self.names;
         // Naming a chain empties it, or creates it.
-        let mut script = format!("*filter\n:{chain} - [0:0]\n:{gate} - [0:0]\n");
-        for rule in self.chain.iter().chain(&self.gate) {
+        let mut script = format!("*filter\n:{chain} - [0:0]\n:{gate} - [0:0]\n:{once} - [0:0]\n");
+        for rule in self.chain.iter().chain(&self.gate).chain(&self.once) {
             let _ = writeln!(script, "{rule}");
         }
         script.push_str(&self.jumps_deleted(listing));
@@ -123,8 +146,8 @@ impl<'a> Rules<'a> {
     /// there is anything.
     pub(super) fn to_remove(&self, listing: &str) -> Option<String> {
         let mut script = self.jumps_deleted(listing);
-        let Names { chain, gate, .. } = self.names;
-        let there = [chain, gate].map(|chain| has_chain(listing, chain).then_some(chain));
+        let Names { chain, gate, once, .. } = self.names;
+        let there = [chain, gate, once].map(|chain| has_chain(listing, chain).then_some(chain));
         for chain in there.iter().flatten() {
             let _ = writeln!(script, "-F {chain}");
         }
@@ -145,7 +168,8 @@ impl<'a> Rules<'a> {
             1 => {}
             _ => verification.note(Drift::JumpRepeated(family)),
         }
-        for (name, wanted) in [(&self.names.chain, &self.chain), (&self.names.gate, &self.gate)] {
+        let Names { chain, gate, once, .. } = self.names;
+        for (name, wanted) in [(chain, &self.chain), (gate, &self.gate), (once, &self.once)] {
             if !has_chain(listing, name) {
                 verification.note(Drift::ChainMissing(Some(family), name.clone()));
             } else if !rules_of(listing, name).eq(wanted.iter().map(String::as_str)) {
@@ -161,6 +185,26 @@ impl<'a> Rules<'a> {
         let count = rules_of(listing, "INPUT").filter(|rule| *rule == jump).count();
         format!("-D INPUT -j {}\n", self.names.chain).repeat(count)
     }
+}
+
+/// What makes a TCP segment the first of a connection. One of a connection that was cut or forgotten
+/// looks new as well, and must not use up what was meant for another.
+const BEGINS_TCP: &str = " -m tcp --tcp-flags FIN,SYN,RST,ACK SYN";
+
+/// Conditions of a packet that uses a grant up, but for its port.
+pub(super) fn begins(names: &Names, family: Family) -> String {
+    format!("-m set --match-set {} src,dst", names.grants(family, true))
+}
+
+/// Takes the grant of a packet away. Not the last rule for it.
+pub(super) fn uses_up(names: &Names, family: Family) -> String {
+    format!("-j SET --del-set {} src,dst", names.grants(family, true))
+}
+
+fn once_rule(names: &Names, family: Family, transport: &str, first: &str) -> String {
+    let Names { gate, once, .. } = names;
+    let begins = begins(names, family);
+    format!("-A {gate} -p {transport}{first} {begins} -m conntrack --ctstate NEW -j {once}")
 }
 
 /// Packets from interfaces that are exempt are not our affair.
@@ -204,7 +248,8 @@ mod tests {
         assert_eq!(again.matches("-D ").count(), 1, "{again}");
         assert!(again.ends_with("-I INPUT 1 -j POSTERN\nCOMMIT\n"), "{again}");
         let accepted = again.lines().filter(|line| line.ends_with("ACCEPT"));
-        assert!(accepted.clone().all(|line| line.starts_with("-A POSTERN-GATE ")), "{again}");
+        let ours = |line: &str| line.starts_with("-A POSTERN-GATE ") || line.starts_with("-A POSTERN-ONCE ");
+        assert!(accepted.clone().all(ours), "{again}");
     }
 
     #[test]
@@ -220,8 +265,14 @@ mod tests {
     fn verification_sees_each_change() {
         let names = Names::new(&options());
         let rules = Rules::new(&names, &options(), Family::V4, &RuleSet::empty());
-        let ours: String = rules.chain.iter().chain(&rules.gate).map(|rule| format!("{rule}\n")).collect();
-        let chains = "-N POSTERN\n-N POSTERN-GATE\n";
+        let ours: String = rules
+            .chain
+            .iter()
+            .chain(&rules.gate)
+            .chain(&rules.once)
+            .map(|rule| format!("{rule}\n"))
+            .collect();
+        let chains = "-N POSTERN\n-N POSTERN-GATE\n-N POSTERN-ONCE\n";
         let intact = format!("{chains}-A INPUT -j POSTERN\n-A INPUT -j SITE\n{ours}");
         let found = |listing: &str| {
             let mut verification = Verification::default();
@@ -236,6 +287,6 @@ mod tests {
         let changed = Drift::ChainChanged(Some(Family::V4), "POSTERN-GATE".to_owned());
         assert_eq!(found(&intact.replace("-A POSTERN-GATE -j DROP\n", "")), std::slice::from_ref(&changed));
         assert_eq!(found(&format!("{intact}-A POSTERN-GATE -j ACCEPT\n")), [changed]);
-        assert_eq!(found(SITE).len(), 3);
+        assert_eq!(found(SITE).len(), 4);
     }
 }

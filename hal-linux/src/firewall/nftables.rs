@@ -103,9 +103,11 @@ impl NftablesFirewall {
     pub fn grants(&mut self) -> Result<Vec<Member>, InstallError> {
         let mut members = Vec::new();
         for family in [Family::V4, Family::V6] {
-            let elements = self.table.elements(script::grants(family));
-            let elements = elements.map_err(while_doing("list the grants"))?;
-            members.extend(elements.iter().filter_map(read_member));
+            for once in [false, true] {
+                let elements = self.table.elements(script::grants(family, once));
+                let elements = elements.map_err(while_doing("list the grants"))?;
+                members.extend(elements.iter().filter_map(read_member));
+            }
         }
         Ok(members)
     }
@@ -137,8 +139,7 @@ impl NftablesFirewall {
         if unwanted {
             verification.note(Drift::ChainChanged(None, LEAD.to_owned()));
         }
-        for family in [Family::V4, Family::V6] {
-            let name = script::grants(family);
+        for name in script::GRANTS {
             match self.table.elements(name) {
                 Err(NetlinkError::Refused(libc::ENOENT)) => {
                     verification.note(Drift::SetMissing(name.to_owned()));
@@ -192,14 +193,14 @@ impl Firewall for NftablesFirewall {
     fn execute(&mut self, command: &FirewallCommand) -> Result<(), FirewallError> {
         let mut elements: Bounded<Element, PORTS_PER_DOOR_MAX> = Bounded::new();
         let done = match command {
-            FirewallCommand::Open { source, ports, .. } if !ports.is_empty() => {
-                let set = script::grants(Family::of_source(*source)?);
+            FirewallCommand::Open { source, ports, once, .. } if !ports.is_empty() => {
+                let set = script::grants(Family::of_source(*source)?, *once);
                 let millis = |secs: u32| Some(u64::from(secs.max(1)) * 1000);
                 elements.extend(ports.iter().map(|&(port, secs)| member(*source, port, millis(secs))));
                 self.table.put(set, &elements)
             }
-            FirewallCommand::Close { source, ports, cut, .. } if !ports.is_empty() => {
-                let set = script::grants(Family::of_source(*source)?);
+            FirewallCommand::Close { source, ports, cut, once, .. } if !ports.is_empty() => {
+                let set = script::grants(Family::of_source(*source)?, *once);
                 elements.extend(ports.iter().map(|&port| member(*source, port, Some(1000))));
                 let closed = self.table.delete(set, &elements);
                 let cut = if *cut { self.connections.cut(Whose::Of(*source), ports) } else { Ok(()) };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use postern_core::knock::ServicePort;
+use postern_core::knock::{ServicePort, Transport};
 use postern_core::limits::PORTS_MAX;
 use postern_core::rule::RuleSet;
 
@@ -41,11 +41,35 @@ pub(super) const FORWARD_HOOK: Hook = Hook { number: 2, priority: -10, policy: 1
 /// Seconds that an element added by hand without a time-out lives: no door for ever.
 const TIMEOUT_SECS_DEFAULT: u32 = 60;
 
-/// The set of grants of a family.
-pub(super) const fn grants(family: Family) -> &'static str {
+/// The set of grants of a family, or of those for one connection.
+pub(super) const fn grants(family: Family, once: bool) -> &'static str {
+    match (family, once) {
+        (Family::V4, false) => "granted4",
+        (Family::V6, false) => "granted6",
+        (Family::V4, true) => "once4",
+        (Family::V6, true) => "once6",
+    }
+}
+
+/// Every set of grants.
+pub(super) const GRANTS: [&str; 4] = ["granted4", "granted6", "once4", "once6"];
+
+/// Conditions of the first packet of a connection, by transport. A TCP segment of a connection that was
+/// cut or forgotten looks new as well, and must not use up what was meant for another.
+const FIRST_PACKETS: [&str; 2] = ["tcp flags & (fin | syn | rst | ack) == syn", "meta l4proto udp"];
+
+/// Finds a packet's grant for one connection and takes it away.
+fn uses_up(family: Family) -> String {
+    let (ip, set) = (ip(family), grants(family, true));
+    let key = format!("{ip} saddr . meta l4proto . th dport");
+    format!("{key} @{set} delete @{set} {{ {key} }}")
+}
+
+/// The word for a family.
+const fn ip(family: Family) -> &'static str {
     match family {
-        Family::V4 => "granted4",
-        Family::V6 => "granted6",
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
     }
 }
 
@@ -85,6 +109,14 @@ fn gate_rules(doors: &RuleSet) -> Vec<Rule> {
         // round, and the client's answers would belong to it.
         rules.push(rule("ct direction reply drop", "of a connection that was cut"));
     }
+    // The first packet of a connection was let in, and comes again: it uses up nothing more.
+    rules.push(rule("meta l4proto tcp ct status confirmed return", "of a connection that was begun"));
+    for (family, name) in [(Family::V4, "IPv4"), (Family::V6, "IPv6")] {
+        rules.extend(FIRST_PACKETS.map(|first| {
+            let text = format!("{first} ct state new {} return", uses_up(family));
+            rule(text, format!("granted to this {name} source once"))
+        }));
+    }
     rules.extend([
         rule("ct state established,related return", "of a connection that was granted"),
         rule("drop", "not granted"),
@@ -96,16 +128,22 @@ fn gate_rules(doors: &RuleSet) -> Vec<Rule> {
 fn lead_rules(doors: &RuleSet) -> Vec<Rule> {
     let mut rules = vec![rule("fib daddr type != local return", "through the gateway")];
     rules.extend(leadings(doors).map(|leading| {
-        let (ip, grants) = match leading.family {
-            Family::V4 => ("ip", grants(Family::V4)),
-            Family::V6 => ("ip6", grants(Family::V6)),
-        };
+        let (ip, grants) = (ip(leading.family), grants(leading.family, false));
         let (transport, port) = (leading.port.transport.name(), leading.port.port);
         let to = SocketAddr::new(leading.host, leading.host_port);
         let text = format!(
             "{transport} dport {port} {ip} saddr . meta l4proto . th dport @{grants} dnat {ip} to {to}"
         );
         rule(text, leading.to_string())
+    }));
+    rules.extend(leadings(doors).map(|leading| {
+        let [tcp, udp] = FIRST_PACKETS;
+        let first = if leading.port.transport == Transport::Tcp { tcp } else { udp };
+        let (transport, port) = (leading.port.transport.name(), leading.port.port);
+        let (ip, to) = (ip(leading.family), SocketAddr::new(leading.host, leading.host_port));
+        let uses_up = uses_up(leading.family);
+        let text = format!("{first} {transport} dport {port} {uses_up} dnat {ip} to {to}");
+        rule(text, format!("{leading} once"))
     }));
     rules
 }
@@ -117,7 +155,7 @@ fn forward_rules(options: &FirewallOptions, doors: &RuleSet) -> Vec<Rule> {
     ];
     rules.extend(exemptions(options));
     rules.extend(leadings(doors).map(|leading| {
-        let ip = if leading.family == Family::V4 { "ip" } else { "ip6" };
+        let ip = ip(leading.family);
         let (host, transport, port) = (leading.host, leading.port.transport.name(), leading.host_port);
         rule(format!("{ip} daddr {host} {transport} dport {port} drop"), format!("not by {leading}"))
     }));
@@ -174,15 +212,18 @@ impl Installation<'_> {
         let table = options.name.as_str();
         let mut script = format!("add table inet {table}\n");
         for (family, address) in [(Family::V4, "ipv4_addr"), (Family::V6, "ipv6_addr")] {
-            let set = grants(family);
-            let _ = writeln!(
-                script,
-                "add set inet {table} {set} {{ type {address} . inet_proto . inet_service; flags timeout; \
-                 timeout {TIMEOUT_SECS_DEFAULT}s; size {}; }}",
-                options.members_max
-            );
-            if self.flush_grants {
-                let _ = writeln!(script, "flush set inet {table} {set}");
+            for (set, flags) in
+                [(grants(family, false), "timeout"), (grants(family, true), "dynamic, timeout")]
+            {
+                let _ = writeln!(
+                    script,
+                    "add set inet {table} {set} {{ type {address} . inet_proto . inet_service; flags {flags}; \
+                     timeout {TIMEOUT_SECS_DEFAULT}s; size {}; }}",
+                    options.members_max
+                );
+                if self.flush_grants {
+                    let _ = writeln!(script, "flush set inet {table} {set}");
+                }
             }
         }
         let _ = write!(
@@ -297,7 +338,7 @@ mod tests {
     #[test]
     fn grants_are_flushed_and_no_port_is_an_empty_list() {
         let script = script(&RuleSet::empty(), false, true);
-        assert_eq!(script.matches("flush set").count(), 2, "{script}");
+        assert_eq!(script.matches("flush set").count(), 4, "{script}");
         assert!(!script.contains("add element"), "{script}");
     }
 

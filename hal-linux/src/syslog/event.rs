@@ -79,7 +79,7 @@ pub(super) type Take<'a> = dyn FnMut(Field<'_>) -> fmt::Result + 'a;
 pub(super) fn event_fields(event: &Event, identity: &Identity, take: &mut Take<'_>) -> fmt::Result {
     let mut plain = |name, value: &dyn fmt::Display| take(Field { name, value, unit: "" });
     match event {
-        Event::Grant { grant, door, source, ports, open_for, proof, key, extended } => {
+        Event::Grant { grant, door, source, ports, open_for, proof, key, extended, one_shot } => {
             plain("grant", &Number(*grant))?;
             plain("door", door)?;
             plain("src", source)?;
@@ -89,7 +89,11 @@ pub(super) fn event_fields(event: &Event, identity: &Identity, take: &mut Take<'
             if !key.is_empty() {
                 take(Field { name: "key", value: key, unit: "" })?;
             }
-            take(Field { name: "extended", value: extended, unit: "" })
+            take(Field { name: "extended", value: extended, unit: "" })?;
+            if *one_shot {
+                take(Field { name: "one_shot", value: one_shot, unit: "" })?;
+            }
+            Ok(())
         }
         Event::Expire { grant, door, source } => {
             plain("grant", &Number(*grant))?;

@@ -92,7 +92,7 @@ fn only_what_the_client_has_at_the_door_is_cut(backend: Backend) {
             gate.open(net.friend, &[SSH, other], 60).unwrap();
             gate.open(net.stranger, &[SSH], 60).unwrap();
             // More than one listing takes.
-            let connect = |source, to, port| lab.connect(source, to, port).unwrap();
+            let connect = |source, to, port| lab.reach(source, to, port);
             let cut: Vec<_> = (0..70).map(|_| connect(net.friend, net.gate, SSH.port)).collect();
             let at_other = connect(net.friend, net.gate, other.port);
             let elsewhere = connect(net.friend, behind, SSH.port);
@@ -124,7 +124,7 @@ fn a_service_that_keeps_talking_brings_nothing_back(backend: Backend) {
         for net in nets() {
             let heard = talk(net.gate, SSH.port);
             gate.open(net.friend, &[SSH], 60).unwrap();
-            let connection = [lab.connect(net.friend, net.gate, SSH.port).unwrap()];
+            let connection = [lab.reach(net.friend, net.gate, SSH.port)];
             expect_heard(&connection, &heard);
             gate.cut(net.friend, &[SSH]).unwrap();
             assert!(is_deaf(&connection, &heard), "{net:?}");
@@ -199,7 +199,7 @@ fn a_start_cuts_what_nobody_accounts_for(backend: Backend) {
         gate.install(&plain);
         let connections = nets().map(|net| {
             gate.open(net.friend, &[SSH], 60).unwrap();
-            [lab.connect(net.friend, net.gate, SSH.port).unwrap()]
+            [lab.reach(net.friend, net.gate, SSH.port)]
         });
         // Installing again in the same process is no start.
         gate.install(&cutting(&plain));

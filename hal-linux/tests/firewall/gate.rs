@@ -109,6 +109,24 @@ impl Gate {
         self.execute(&close(source, ports, false))
     }
 
+    /// Opens for one connection.
+    pub(crate) fn open_once(
+        &mut self,
+        source: IpAddr,
+        ports: &[ServicePort],
+        secs: u32,
+    ) -> Result<(), FirewallError> {
+        let ports = ports.iter().map(|&port| (port, secs)).collect();
+        self.execute(&FirewallCommand::Open { grant: GrantId::from_raw(1), source, ports, once: true })
+    }
+
+    /// Takes back what was opened for one connection.
+    pub(crate) fn close_once(&mut self, source: IpAddr, ports: &[ServicePort]) -> Result<(), FirewallError> {
+        let ports = Bounded::from_slice(ports).unwrap();
+        let grant = GrantId::from_raw(1);
+        self.execute(&FirewallCommand::Close { grant, source, ports, cut: false, once: true })
+    }
+
     /// Closes and takes the connections with it.
     pub(crate) fn cut(&mut self, source: IpAddr, ports: &[ServicePort]) -> Result<(), FirewallError> {
         self.execute(&close(source, ports, true))
@@ -117,12 +135,12 @@ impl Gate {
 
 pub(crate) fn open(source: IpAddr, ports: &[ServicePort], secs: u32) -> FirewallCommand {
     let ports = ports.iter().map(|&port| (port, secs)).collect();
-    FirewallCommand::Open { grant: GrantId::from_raw(1), source, ports }
+    FirewallCommand::Open { grant: GrantId::from_raw(1), source, ports, once: false }
 }
 
 fn close(source: IpAddr, ports: &[ServicePort], cut: bool) -> FirewallCommand {
     let ports = Bounded::from_slice(ports).unwrap();
-    FirewallCommand::Close { grant: GrantId::from_raw(1), source, ports, cut }
+    FirewallCommand::Close { grant: GrantId::from_raw(1), source, ports, cut, once: false }
 }
 
 /// The same doors, whose grants take the connections with them.

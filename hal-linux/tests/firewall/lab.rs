@@ -44,6 +44,16 @@ impl HostBehind {
     }
 }
 
+/// A connection that is being made.
+pub(crate) struct Connecting(TcpStream);
+
+impl Connecting {
+    /// Whether it was answered.
+    pub(crate) fn is_up(&self) -> bool {
+        self.0.peer_addr().is_ok()
+    }
+}
+
 /// A family of addresses with those of the laboratory (RFC 2544, RFC 3849).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Net {
@@ -182,10 +192,21 @@ impl Lab {
 
     /// Connects from `source`; `None` when there is no answer.
     pub(crate) fn connect(&self, source: IpAddr, to: IpAddr, port: u16) -> Option<TcpStream> {
+        self.connect_within(SILENCE_MILLIS, source, to, port)
+    }
+
+    /// Connects from `source`, by one attempt that must succeed, however busy the machine is.
+    pub(crate) fn reach(&self, source: IpAddr, to: IpAddr, port: u16) -> TcpStream {
+        let patience = i64::try_from(DEADLINE.as_millis()).unwrap();
+        let connection = self.connect_within(patience, source, to, port);
+        connection.unwrap_or_else(|| panic!("{source} is let in to {to} port {port}"))
+    }
+
+    fn connect_within(&self, millis: i64, source: IpAddr, to: IpAddr, port: u16) -> Option<TcpStream> {
         self.at_client(move || {
             let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
             let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
-            setsockopt(&fd, SendTimeout, &TimeVal::milliseconds(SILENCE_MILLIS)).unwrap();
+            setsockopt(&fd, SendTimeout, &TimeVal::milliseconds(millis)).unwrap();
             bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(source, 0))).unwrap();
             let target = SockaddrStorage::from(SocketAddr::new(to, port));
             match connect(fd.as_raw_fd(), &target) {
@@ -194,6 +215,19 @@ impl Lab {
                 Err(nix::errno::Errno::EINPROGRESS) => None,
                 Err(errno) => panic!("{source} -> {to} port {port}: {errno}; the gate must be silent"),
             }
+        })
+    }
+
+    /// Begins to connect from `source`, and lets the kernel try.
+    pub(crate) fn connecting(&self, source: IpAddr, to: IpAddr, port: u16) -> Connecting {
+        self.at_client(move || {
+            let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            let fd = socket(family, SockType::Stream, flags, None).unwrap();
+            bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(source, 0))).unwrap();
+            let begun = connect(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(to, port)));
+            assert_eq!(begun, Err(nix::errno::Errno::EINPROGRESS));
+            Connecting(TcpStream::from(fd))
         })
     }
 

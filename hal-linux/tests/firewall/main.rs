@@ -11,6 +11,7 @@ mod cutting;
 mod gate;
 mod installing;
 mod lab;
+mod once;
 mod opening;
 mod refusals;
 mod sets;

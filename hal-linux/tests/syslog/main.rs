@@ -53,6 +53,7 @@ fn grant() -> Event {
         proof: Proof::Sequence,
         key: Name::new(),
         extended: false,
+        one_shot: false,
     }
 }
 
@@ -274,6 +275,7 @@ fn the_longest_record_fits() {
         proof: Proof::Sequence,
         key: Name::new(),
         extended: false,
+        one_shot: true,
     };
     let record = Record { id: u64::MAX, at: Instant::from_millis(u64::MAX), event };
     let mut identity = identity();

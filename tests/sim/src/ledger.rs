@@ -176,7 +176,7 @@ impl Ledger {
         self.closed.clear();
         for done in log {
             match &done.command {
-                FirewallCommand::Open { grant, source, ports } => {
+                FirewallCommand::Open { grant, source, ports, .. } => {
                     self.opening(*grant, *source, ports, done.result, now)?;
                 }
                 FirewallCommand::Close { grant, source, ports, .. } => {

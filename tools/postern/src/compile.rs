@@ -112,6 +112,9 @@ impl CompileError {
                 let door = site.doors.get(usize::from(id.0));
                 door.map(|door| door.forward.as_ref().map_or(door.name.offset, |forward| forward.offset))
             }
+            CompileError::Rules(RuleError::OneShotNeedsOnePort(id)) => {
+                site.doors.get(usize::from(id.0)).map(|door| door.one_shot.offset)
+            }
             CompileError::Rules(RuleError::BadFlags(id)) => sequence(*id).map(|(own, _)| own),
             CompileError::Rules(RuleError::RepeatedStep(id)) => repeated_knock(site, *id),
             CompileError::TooManySequences | CompileError::Rules(_) => None,
@@ -142,6 +145,7 @@ impl CompileError {
                 RuleError::BehindNeedsOwnPort(_) => {
                     "give each service behind the gateway a door with one port that no other door has"
                 }
+                RuleError::OneShotNeedsOnePort(_) => "give each port a door of its own",
                 RuleError::TooManyFlagConditions => "use the same `tcp_flags` for more doors",
                 RuleError::StepSharedTooOften(_) => "give each door knocks of its own",
                 _ => "change the site accordingly",
@@ -267,6 +271,10 @@ fn rule_words(error: RuleError) -> String {
         RuleError::BehindNeedsOwnPort(door) => format!(
             "door {} must have one port of its own, because it, or a door with the same port, leads behind \
              the gateway",
+            door.0 + 1
+        ),
+        RuleError::OneShotNeedsOnePort(door) => format!(
+            "door {} is one_shot and has several ports: a grant would be a connection for each",
             door.0 + 1
         ),
         RuleError::BadFlags(_) => "`tcp_flags` can be met by no segment".into(),

@@ -22,7 +22,7 @@ pub struct Supported {
 pub const SUPPORTED: Supported = Supported {
     rotating: false,
     forward: true,
-    one_shot: false,
+    one_shot: true,
     cut_at_end: true,
     prefix: false,
     one_time: false,

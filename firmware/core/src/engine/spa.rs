@@ -9,7 +9,7 @@ use heapless::{Deque, Vec};
 
 use super::{Engine, Format, Keys};
 use crate::audit::{DenyClass, DenyReason, Event, Proof, RevokeReason};
-use crate::grant::Grant;
+use crate::grant::{Grant, Lease};
 use crate::knock::{InterfaceIndex, Knock};
 use crate::limiter::{Limiter, Verdict as Limit};
 use crate::limits::{FWKNOP_PORTS_MAX, JOURNAL_ANSWER, WAITING_PACKETS_MAX};
@@ -284,10 +284,6 @@ impl<const UNITS: usize> Engine<UNITS> {
 
     fn fulfil(&mut self, wish: &Wish, envelope: Envelope, now: Instant) -> Result<(), Refused> {
         let refused = |reason| Err((DenyClass::Policy, Some(wish.tag), reason));
-        if wish.one_shot {
-            // Open for longer than was asked is no favour.
-            return refused("one-shot-unsupported");
-        }
         let here = |door: &Door| {
             door.target.is_none_or(|target| target == envelope.target)
                 && door.interfaces.contains(envelope.interface)
@@ -300,6 +296,11 @@ impl<const UNITS: usize> Engine<UNITS> {
         if opens && !wish.doors.iter().all(|(door, _)| self.rules.door(*door).is_some_and(admits)) {
             return refused(DenyReason::OtherFamily.reason());
         }
+        let one_port = |door: &Door| door.ports.len() == 1;
+        if wish.one_shot && !wish.doors.iter().all(|(door, _)| self.rules.door(*door).is_some_and(one_port)) {
+            // A connection for each port is more than was asked for.
+            return refused("one-shot-needs-one-port");
+        }
         self.spa.counters.accepted += 1;
         let mut full = false;
         for &(id, lease) in &wish.doors {
@@ -311,6 +312,7 @@ impl<const UNITS: usize> Engine<UNITS> {
                 }
                 self.make_room_for_key(wish, id, source, now);
                 let Some(door) = self.rules.door(id) else { continue };
+                let lease = Lease { time: lease, one_shot: wish.one_shot };
                 full |= self.grants.want(id, door, source, lease, Proof::Spa(wish.tag), now).is_err();
             }
         }

@@ -92,11 +92,13 @@ impl World {
         let ceiling = effects.ceiling();
         for command in effects {
             let text = match &command {
-                FirewallCommand::Open { source, ports, .. } => {
-                    std::format!("open {source} {} {}", ports[0].0.port, ports[0].1)
+                FirewallCommand::Open { source, ports, once, .. } => {
+                    let once = if *once { " once" } else { "" };
+                    std::format!("open {source} {} {}{once}", ports[0].0.port, ports[0].1)
                 }
-                FirewallCommand::Close { source, ports, .. } => {
-                    std::format!("close {source} {}", ports[0].port)
+                FirewallCommand::Close { source, ports, once, .. } => {
+                    let once = if *once { " once" } else { "" };
+                    std::format!("close {source} {}{once}", ports[0].port)
                 }
             };
             self.told.push(text);
@@ -269,13 +271,29 @@ fn who_moves_to_another_network_gets_in_and_the_old_grant_goes() {
 }
 
 #[test]
+fn a_packet_may_ask_for_one_connection() {
+    let mut world = World::new();
+    let once = |counter| Request { one_shot: true, ..open("ssh", counter) };
+    world.datagram(HOME, &sealed(MARIA, &once(1000)));
+    assert_eq!(world.told(), ["open 192.0.2.1 22 30 once"]);
+    // Asking again gives back what may have been used up.
+    world.datagram(HOME, &sealed(MARIA, &once(1001)));
+    assert_eq!(world.told(), ["open 192.0.2.1 22 30 once"]);
+    // A grant for any number of connections is another one, and each ends by itself.
+    world.datagram(HOME, &sealed(OTTO, &open("ssh", 1000)));
+    assert_eq!(world.told(), ["open 192.0.2.1 22 30"]);
+    assert_eq!(world.engine.grants().count(), 2);
+    world.pass(31_000);
+    assert_eq!(world.told(), ["close 192.0.2.1 22 once", "close 192.0.2.1 22"]);
+}
+
+#[test]
 fn what_a_key_must_not_is_refused_with_its_reason() {
     let mut world = World::new();
     let only_web = Policy { doors: DoorSet::NONE.with(DoorId(1)), ..policy() };
     world.engine.replace_keys(keys(&[(MARIA, "maria", only_web), (OTTO, "otto", policy())]));
     world.datagram(HOME, &sealed(MARIA, &open("ssh", 1000)));
     world.datagram(HOME, &sealed(OTTO, &open("web", 1000)));
-    world.datagram(HOME, &sealed(OTTO, &Request { one_shot: true, ..open("ssh", 1001) }));
     world.datagram(HOME, &sealed([3; 32], &open("ssh", 1000)));
     let other_device = Sealer::new(&SpaKey::new(OTTO), DeviceId([8; 16]));
     world.datagram(HOME, &other_device.seal(&open("ssh", 1002), &[5; 24]).unwrap());
@@ -283,8 +301,7 @@ fn what_a_key_must_not_is_refused_with_its_reason() {
     let audit = world.audit();
     assert_eq!(audit[0], "DENY-POLICY maria door-not-allowed");
     assert_eq!(audit[1], "DENY-POLICY otto not-here", "the door awaits them at another address");
-    assert_eq!(audit[2], "DENY-POLICY otto one-shot-unsupported");
-    assert_eq!(audit[3..], ["DENY-MAC  not-genuine", "DENY-MAC  not-genuine"]);
+    assert_eq!(audit[2..], ["DENY-MAC  not-genuine", "DENY-MAC  not-genuine"]);
 }
 
 #[test]

@@ -229,12 +229,65 @@ fn an_answer_that_never_comes_counts_as_failed() {
     let door = rules(true);
     let mut grants = Box::new(GrantTable::new());
     let source = IpAddr::from([192, 0, 2, 1]);
-    grants.want(SSH, door.door(SSH).unwrap(), source, OPEN_FOR, Proof::Sequence, world.now).unwrap();
+    grants
+        .want(SSH, door.door(SSH).unwrap(), source, Lease::of(OPEN_FOR), Proof::Sequence, world.now)
+        .unwrap();
     assert!(grants.next_command(world.now).is_some());
     assert!(grants.next_command(world.now).is_none());
     world.pass(crate::limits::FIREWALL_ANSWER.millis());
     assert!(grants.expire(world.now).is_some());
     assert!(grants.next_due().unwrap() > world.now, "a pause before the next try");
+}
+
+fn one_shot(name: &str) -> Door {
+    Door {
+        name: name.try_into().unwrap(),
+        ports: Vec::from_slice(&[ServicePort::tcp(22)]).unwrap(),
+        open_for: OPEN_FOR,
+        target: None,
+        interfaces: InterfaceSet::ALL,
+        terms: Terms { one_shot: true, ..Terms::PLAIN },
+    }
+}
+
+/// What nobody knows to be done may have been done, and used up: once more would be one too many.
+#[test]
+fn a_grant_for_one_connection_is_not_tried_twice_in_the_dark() {
+    let (mut grants, now) = (Box::new(GrantTable::new()), Instant::from_millis(0));
+    let source = IpAddr::from([192, 0, 2, 1]);
+    let door = one_shot("once");
+    grants.want(SSH, &door, source, Lease::of(OPEN_FOR), Proof::Sequence, now).unwrap();
+    let command = grants.next_command(now).unwrap();
+    assert!(matches!(command, FirewallCommand::Open { once: true, .. }), "the door wants it");
+    let (_, change) = grants.answered(command.grant(), Err(FirewallError::NoAnswer), now).unwrap();
+    assert!(matches!(change, Change::Failed { task: FirewallTask::Open, .. }));
+    let command = grants.next_command(now).unwrap();
+    assert!(matches!(command, FirewallCommand::Close { once: true, .. }));
+    // Busy is an answer.
+    grants.answered(command.grant(), Ok(()), now);
+    grants.want(SSH, &door, source, Lease::of(OPEN_FOR), Proof::Sequence, now).unwrap();
+    let command = grants.next_command(now).unwrap();
+    assert!(grants.answered(command.grant(), Err(FirewallError::Busy), now).is_none());
+    assert!(matches!(grants.next_command(now + Duration::from_secs(1)), Some(FirewallCommand::Open { .. })));
+}
+
+/// Two doors with one port have one thing in the kernel, which may be used up already.
+#[test]
+fn the_end_of_a_grant_for_one_connection_gives_nothing_back() {
+    let (mut grants, now) = (Box::new(GrantTable::new()), Instant::from_millis(0));
+    let source = IpAddr::from([192, 0, 2, 1]);
+    let lease = |secs| Lease::of(Duration::from_secs(secs));
+    grants.want(DoorId(0), &one_shot("short"), source, lease(30), Proof::Sequence, now).unwrap();
+    grants.want(DoorId(1), &one_shot("long"), source, lease(60), Proof::Sequence, now).unwrap();
+    for _ in 0..2 {
+        let id = grants.next_command(now).unwrap().grant();
+        grants.answered(id, Ok(()), now);
+    }
+    grants.revoke(RevokeReason::Operator, now, |grant| grant.door == Some(DoorId(1)));
+    let Some(FirewallCommand::Close { grant, ports, .. }) = grants.next_command(now) else { panic!() };
+    assert_eq!(*ports, [ServicePort::tcp(22)], "though the other door is open, too");
+    grants.answered(grant, Ok(()), now);
+    assert!(grants.next_command(now).is_none(), "the other door is not opened anew");
 }
 
 #[test]
@@ -260,7 +313,9 @@ fn a_revocation_while_the_firewall_is_asked_loses_no_record() {
     let mut world = World::new();
     let (source, now) = (IpAddr::from([192, 0, 2, 1]), world.now);
     let table = &mut world.engine.grants;
-    table.want(SSH, rules(true).door(SSH).unwrap(), source, OPEN_FOR, Proof::Sequence, now).unwrap();
+    table
+        .want(SSH, rules(true).door(SSH).unwrap(), source, Lease::of(OPEN_FOR), Proof::Sequence, now)
+        .unwrap();
     let id = table.next_command(now).unwrap().grant();
     table.revoke(RevokeReason::Operator, now, |_| true);
     let done = Input::FirewallDone { grant: id, result: Ok(()) };

@@ -19,11 +19,13 @@ pub struct Terms {
     /// Established connections are cut when the grant ends. The kernel closes the door whatever
     /// happens; this needs a daemon that lives.
     pub cut_at_end: bool,
+    /// The first new connection uses a grant up. Such a door has one port.
+    pub one_shot: bool,
 }
 
 impl Terms {
     /// The terms of most doors: a service of the gateway itself, and connections go on.
-    pub const PLAIN: Terms = Terms { behind: None, cut_at_end: false };
+    pub const PLAIN: Terms = Terms { behind: None, cut_at_end: false, one_shot: false };
 
     /// Whether a client at `source` can be let in: nobody is led to a host of the other family.
     pub fn can_admit(&self, source: IpAddr) -> bool {

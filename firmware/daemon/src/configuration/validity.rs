@@ -43,9 +43,8 @@ fn check(site: &Site, running: &Site) -> Result<RuleSet, InvalidConfig> {
 
 /// What schema 1 can say and this version cannot do. Silently ignored, it would be believed.
 fn asks_too_much(site: &Site) -> bool {
-    let special = |door: &StoredDoor| {
-        door.rotating.is_some() || door.one_shot || (door.prefix_v4, door.prefix_v6) != (32, 128)
-    };
+    let special =
+        |door: &StoredDoor| door.rotating.is_some() || (door.prefix_v4, door.prefix_v6) != (32, 128);
     site.doors.iter().any(special) || site.sequences.iter().any(|sequence| sequence.one_time)
 }
 
