@@ -422,6 +422,16 @@ pub enum Event {
     StoreFailed,
     /// There is no configuration that could be used: the factory profile is in force.
     FactoryProfile,
+    /// Start after start did not last: the configuration's ports are kept shut, and nothing else of it
+    /// is used.
+    SafeMode {
+        /// How many starts in a row.
+        starts: u32,
+        /// How long until the whole configuration is tried again.
+        retry_after: Duration,
+    },
+    /// The whole configuration is in force again after safe mode.
+    SafeModeLeft,
     /// Somebody did something at a console, or with a tool.
     Console {
         /// What.
@@ -474,7 +484,7 @@ impl Event {
             Event::KeyRebased { .. } => "KEY-REBASE",
             Event::ConfigRejected | Event::SlotRefused { .. } => "CFG-REJECT",
             Event::StoreFailed => "STORE-FAIL",
-            Event::FactoryProfile => "SAFE-MODE",
+            Event::FactoryProfile | Event::SafeMode { .. } | Event::SafeModeLeft => "SAFE-MODE",
             Event::Console { act, .. } => act.id(),
             Event::CaptureLost { .. } => "CAP-LOST",
             Event::CaptureBack { .. } => "CAP-BACK",

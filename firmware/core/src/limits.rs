@@ -183,6 +183,14 @@ pub const STAGING_IDLE: Duration = Duration::from_secs(60);
 /// How long the daemon must run before a start counts as clean.
 pub const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
+/// Starts in a row that did not last so long after which the gateway starts in safe mode: two may be two
+/// cuts of the power in a minute.
+pub const SAFE_AFTER: u32 = 3;
+
+/// How often the time in safe mode doubles when the try after it does not last either: from
+/// [`HEALTHY_AFTER`] to some four hours.
+pub const SAFE_DOUBLINGS_MAX: u32 = 8;
+
 /// Lines of the log kept for those who ask; all of them went to syslog before.
 pub const LOG_LINES_MAX: usize = 128;
 

@@ -18,10 +18,11 @@ use postern_core::port::{CeilingWrite, Journal, JournalFailed, Partition};
 use postern_core::rule::{Name, RuleSet};
 use postern_core::spa::key::{DeviceId, KeyTag};
 use postern_core::spa::replay::COUNT_BITS;
-use postern_core::time::Instant;
+use postern_core::time::{Duration, Instant};
 
 use crate::control::Device;
 use crate::machine::Machine;
+use crate::supervision::{self, Start};
 
 mod change;
 mod staging;
@@ -84,6 +85,18 @@ pub struct Configuration<P> {
     /// Keys in force, by their names in the journal: leases of others may make room.
     live: heapless::Vec<u64, KEYS_MAX>,
     healthy_at: Option<Instant>,
+    /// Safe mode, and when it ends by itself.
+    safe: Option<SafeMode>,
+    /// A trial that the last start lost; 0 is none.
+    lost_trial: u64,
+}
+
+/// Only the shut ports and the accounts of what is in force are used.
+#[derive(Clone, Copy, Debug)]
+struct SafeMode {
+    retry_after: Duration,
+    /// `None` until the machine runs.
+    retry_at: Option<Instant>,
 }
 
 impl<P> fmt::Debug for Configuration<P> {
@@ -103,8 +116,18 @@ impl<P: Partition> Configuration<P> {
             digest: [0; 32],
             floor: 0,
         });
+        // The factory profile is as safe as can be.
+        let safe = match supervision::start_after(store.journal().unclean_boots) {
+            Start::Safe { retry_after } if running.generation != 0 => {
+                Some(SafeMode { retry_after, retry_at: None })
+            }
+            _ => None,
+        };
+        let lost_trial = store.journal().trial;
         Self {
             device: Device::default(),
+            safe,
+            lost_trial,
             store,
             running,
             factory,
@@ -118,7 +141,26 @@ impl<P: Partition> Configuration<P> {
         }
     }
 
-    /// The machine runs it: counts the start, and tells what was found on the partition.
+    /// Counts the start, before anything of the configuration is used: whatever ends it is known to the
+    /// next one.
+    pub fn count_start(&mut self) {
+        if !supervision::counts(self.store.journal().unclean_boots) {
+            return;
+        }
+        if let Err(error) = self.store.mark(Mark::Booted) {
+            log::error!("the config partition failed: {error:?}; nothing can be committed until a restart");
+            self.untold |= !core::mem::replace(&mut self.failed, true);
+        }
+    }
+
+    /// The daemon ends because it was told to: that is no start that did not last.
+    pub fn ended(&mut self) {
+        if let Err(error) = self.store.mark(Mark::Healthy) {
+            log::warn!("the next start will count this one as one that did not last: {error:?}");
+        }
+    }
+
+    /// The machine runs it: tells what was found on the partition.
     pub fn started(&mut self, machine: &mut impl Machine, now: Instant) {
         for (slot, reason) in self.refused_slots() {
             machine.notice(Event::SlotRefused { slot, reason }, now);
@@ -126,12 +168,34 @@ impl<P: Partition> Configuration<P> {
         if self.running.generation == 0 {
             machine.notice(Event::FactoryProfile, now);
         }
-        let lost = self.store.journal().trial;
+        let lost = core::mem::take(&mut self.lost_trial);
         if lost != 0 {
             change::changed(machine, ConfigChange::TrialLost, lost, &Name::new(), now);
         }
-        self.mark(Mark::Booted, machine, now);
-        self.healthy_at = Some(now + HEALTHY_AFTER);
+        let Some(safe) = &mut self.safe else {
+            self.healthy_at = Some(now + HEALTHY_AFTER);
+            return;
+        };
+        let retry_after = safe.retry_after;
+        safe.retry_at = Some(now + retry_after);
+        let starts = self.store.journal().unclean_boots.saturating_sub(1);
+        machine.notice(Event::SafeMode { starts, retry_after }, now);
+    }
+
+    /// Safe mode has lasted long enough: the whole configuration is tried again. The count is cleared
+    /// when it lasts.
+    fn leave_safe_mode(&mut self, machine: &mut impl Machine, now: Instant) {
+        let Some(before) = self.safe.take() else { return };
+        match self.apply(machine, now) {
+            Ok(()) => {
+                self.healthy_at = Some(now + HEALTHY_AFTER);
+                machine.notice(Event::SafeModeLeft, now);
+            }
+            Err(reason) => {
+                log::error!("the whole configuration could not be put in force, safe mode goes on: {reason}");
+                self.safe = Some(SafeMode { retry_at: Some(now + before.retry_after), ..before });
+            }
+        }
     }
 
     /// Whether the partition still holds what is in force: nobody but this may write it.
@@ -162,6 +226,7 @@ impl<P: Partition> Configuration<P> {
         machine.apply(&next.site, rules, keys, now)?;
         (self.store, self.running, self.trial) = (store, next, None);
         (self.staging, self.failed) = (Staging::new(), false);
+        self.another_runs(now);
         Ok(())
     }
 
@@ -197,10 +262,22 @@ impl<P: Partition> Configuration<P> {
     /// # Errors
     /// What is wrong with them.
     pub fn keys(&mut self) -> Result<Keys, String> {
-        let keys = keys_of(&self.running.site, &self.store, self.device.id);
+        let keys = keys_of(&self.used(), &self.store, self.device.id);
         let keys = keys.map_err(|error| bad_keys(&error))?;
         self.note_live(&keys);
         Ok(keys)
+    }
+
+    /// What the machine is to run: the site in force, or what is used of it in safe mode.
+    pub fn used(&self) -> Box<Site> {
+        if self.safe.is_some() { supervision::shut(&self.running.site) } else { self.running.site.clone() }
+    }
+
+    /// Another configuration was put in force: what there was of safe mode is over, and it has to last.
+    fn another_runs(&mut self, now: Instant) {
+        if self.safe.take().is_some() {
+            self.healthy_at = Some(now + HEALTHY_AFTER);
+        }
     }
 
     fn note_live(&mut self, keys: &Keys) {
@@ -244,12 +321,12 @@ impl<P: Partition> Configuration<P> {
         &self.running.site
     }
 
-    /// The rules in force.
+    /// The rules of what is used.
     ///
     /// # Errors
     /// Never for a configuration this has chosen.
     pub fn rules(&self) -> Result<RuleSet, postern_core::rule::RuleError> {
-        self.running.site.rules()
+        self.used().rules()
     }
 
     /// Its generation; 0 is the factory profile.
@@ -264,7 +341,11 @@ impl<P: Partition> Configuration<P> {
 
     /// Where it came from.
     pub fn origin(&self) -> Origin {
-        if self.running.generation == 0 { Origin::Factory } else { Origin::Slot }
+        match (self.running.generation, &self.safe) {
+            (0, _) => Origin::Factory,
+            (_, Some(_)) => Origin::Safe,
+            (_, None) => Origin::Slot,
+        }
     }
 
     /// The store it lies in.
@@ -297,7 +378,8 @@ impl<P: Partition> Configuration<P> {
     /// When [`Configuration::tick`] must be called.
     pub fn poll_at(&self) -> Option<Instant> {
         let trial = self.trial.as_ref().map(|trial| trial.ends);
-        [trial, self.healthy_at, self.staging.expires_at()].into_iter().flatten().min()
+        let retry = self.safe.and_then(|safe| safe.retry_at);
+        [trial, self.healthy_at, retry, self.staging.expires_at()].into_iter().flatten().min()
     }
 
     /// Time has passed: ends what is over.
@@ -307,6 +389,9 @@ impl<P: Partition> Configuration<P> {
         }
         if self.trial.as_ref().is_some_and(|trial| trial.ends <= now) {
             self.end_trial(ConfigChange::TrialTimedOut, machine, now);
+        }
+        if self.safe.and_then(|safe| safe.retry_at).is_some_and(|at| at <= now) {
+            self.leave_safe_mode(machine, now);
         }
         if self.healthy_at.is_some_and(|at| at <= now) {
             self.healthy_at = None;

@@ -9,4 +9,5 @@ pub mod dispatch;
 pub mod health;
 pub mod machine;
 pub mod options;
+pub mod supervision;
 pub mod turn;

@@ -26,6 +26,7 @@ pub(super) const fn severity(event: &Event) -> Severity {
     match event {
         Event::FirewallFailed { .. }
         | Event::FirewallDrift { repaired: false, .. }
+        | Event::SafeMode { .. }
         | Event::SelfTest { failure: Some(_) } => Severity::LOG_CRIT,
         Event::ConfigRejected
         | Event::SlotRefused { .. }
@@ -55,6 +56,7 @@ pub(super) const fn severity(event: &Event) -> Severity {
         | Event::Confinement(Some(_))
         | Event::Watchdog(WatchdogState::Armed { .. })
         | Event::SelfTest { failure: None }
+        | Event::SafeModeLeft
         | Event::Suspect { .. }
         | Event::FloodEnded { .. }
         | Event::ConfigApplied { .. }
@@ -124,6 +126,7 @@ pub(super) fn event_fields(event: &Event, identity: &Identity, take: &mut Take<'
             plain("repaired", repaired)
         }
         Event::ConfigRejected | Event::StoreFailed | Event::FactoryProfile => Ok(()),
+        Event::SafeMode { .. } | Event::SafeModeLeft => safe_mode_fields(event, take),
         Event::ConfigChanged { change, generation, by } => {
             plain("generation", generation)?;
             plain("by", by)?;
@@ -145,6 +148,14 @@ pub(super) fn event_fields(event: &Event, identity: &Identity, take: &mut Take<'
         Event::CaptureDropped { frames } => plain("frames", frames),
         Event::Lost { records } => plain("records", records),
     }
+}
+
+fn safe_mode_fields(event: &Event, take: &mut Take<'_>) -> fmt::Result {
+    let mut plain = |name, value: &dyn fmt::Display| take(Field { name, value, unit: "" });
+    let Event::SafeMode { starts, retry_after } = event else { return plain("state", &"off") };
+    plain("state", &"on")?;
+    plain("starts", starts)?;
+    take(Field { name: "retry", value: &retry_after.secs_ceil(), unit: "s" })
 }
 
 fn watchdog_fields(state: WatchdogState, take: &mut Take<'_>) -> fmt::Result {

@@ -177,6 +177,13 @@ fn golden_of_changes() -> Vec<(Event, u8, &'static str, &'static str)> {
         ),
         (Event::StoreFailed, error, "", "STORE-FAIL"),
         (Event::FactoryProfile, error, "", "SAFE-MODE"),
+        (
+            Event::SafeMode { starts: 3, retry_after: Duration::from_secs(60) },
+            authpriv + 2,
+            r#" state="on" starts="3" retry_s="60""#,
+            "SAFE-MODE state=on starts=3 retry=60s",
+        ),
+        (Event::SafeModeLeft, notice, r#" state="off""#, "SAFE-MODE state=off"),
         (console(ConsoleAct::LoggedIn), notice, r#" account="maria""#, "CONSOLE-LOGIN account=maria"),
         (console(ConsoleAct::Failed), warning, r#" account="maria""#, "CONSOLE-FAIL account=maria"),
         (console(ConsoleAct::BrokeGlass), alert, r#" account="maria""#, "BREAK-GLASS account=maria"),

@@ -130,6 +130,9 @@ pub enum Origin {
     Slot,
     /// The factory profile: there is none.
     Factory,
+    /// A slot, of which only the shut ports and the accounts are in force: start after start did not
+    /// last.
+    Safe,
 }
 
 /// Health of the config partition.

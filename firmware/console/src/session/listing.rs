@@ -288,6 +288,12 @@ impl Session {
                 writeln!(screen, "in force    generation {} ({})", status.generation, Hex(&digest))
             }
             Origin::Factory => writeln!(screen, "in force    the factory profile: nothing opens"),
+            Origin::Safe => writeln!(
+                screen,
+                "in force    SAFE MODE: generation {} ({}) did not last, nothing opens; see `log`",
+                status.generation,
+                Hex(&digest)
+            ),
         };
         if let Some(trial) = &status.trial {
             let _ =

@@ -141,6 +141,7 @@ impl<P: Partition> Configuration<P> {
         let old = self.running.generation;
         self.running = Running { site: self.factory.clone(), generation: 0, digest: [0; 32], floor: 0 };
         self.trial = None;
+        self.another_runs(now);
         self.staging = Staging::new();
         self.store.wipe().map_err(|error| self.medium(error, machine, now))?;
         changed(machine, ConfigChange::Wiped, old, account, now);
@@ -185,6 +186,7 @@ impl<P: Partition> Configuration<P> {
         };
         let next = Running { site, generation: header.generation, digest, floor: header.floor };
         let before = core::mem::replace(&mut self.running, next);
+        self.another_runs(now);
         self.trial = until.map(|ends| RunningTrial { ends, before, by: by.clone() });
         let change = if until.is_some() { ConfigChange::Tried } else { ConfigChange::Committed };
         changed(machine, change, header.generation, by, now);
@@ -203,16 +205,20 @@ impl<P: Partition> Configuration<P> {
 
     /// Makes the machine run what is in force again.
     fn reapply(&mut self, machine: &mut impl Machine, now: Instant) {
-        let rules = self.running.site.rules().map_err(|error| format!("{error:?}"));
-        let both = rules.and_then(|rules| Ok((rules, self.keys()?)));
-        if let Err(reason) =
-            both.and_then(|(rules, keys)| machine.apply(&self.running.site, rules, keys, now))
-        {
+        if let Err(reason) = self.apply(machine, now) {
             log::error!(
                 "the configuration before could not be put in force again: {reason}; restart posternd"
             );
             machine.notice(Event::ConfigRejected, now);
         }
+    }
+
+    /// Makes the machine run what is to be used.
+    pub(super) fn apply(&mut self, machine: &mut impl Machine, now: Instant) -> Result<(), String> {
+        let site = self.used();
+        let rules = site.rules().map_err(|error| format!("{error:?}"))?;
+        let keys = self.keys()?;
+        machine.apply(&site, rules, keys, now)
     }
 
     /// The floor an owner's signature over what is staged allows; without one it stays.

@@ -5,5 +5,6 @@ mod changes;
 mod faults;
 mod logins;
 mod noise;
+mod safe;
 mod splices;
 mod world;

@@ -89,6 +89,17 @@ impl FakeMachine {
         records
     }
 
+    /// Events since the last call.
+    pub(crate) fn events(&mut self, now: Instant) -> Vec<Event> {
+        let mut events = Vec::new();
+        while let Some(record) = self.engine.next_record(now) {
+            let id = record.id;
+            events.push(record.event.clone());
+            self.engine.record_written(id);
+        }
+        events
+    }
+
     /// Slots that were audited as refused since the last call, and why.
     pub(crate) fn refused_slots(&mut self, now: Instant) -> Vec<(u8, &'static str)> {
         let mut refused = Vec::new();
@@ -177,9 +188,10 @@ impl World {
         let mut configuration = Configuration::choose(Store::open(memory).unwrap(), factory());
         let rules = configuration.rules().unwrap();
         let engine = Box::new(Engine::new(rules, HashKey::new([1; 16])));
-        let applied = Box::new(configuration.site().clone());
+        let applied = configuration.used();
         let mut machine = FakeMachine { engine, applied, refuses: false, random: 0 };
         configuration.identify(|| Ok([random; 48])).unwrap();
+        configuration.count_start();
         configuration.started(&mut machine, now);
         Self { configuration, machine, desk: Desk::new(), now, medium, peers: 0, number: 0 }
     }

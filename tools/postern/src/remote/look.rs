@@ -44,7 +44,11 @@ fn status_json(status: &Status) -> Value {
         "uptime_millis": status.uptime_millis,
         "generation": status.generation,
         "digest": hex(&status.digest),
-        "origin": if status.origin == Origin::Slot { "slot" } else { "factory" },
+        "origin": match status.origin {
+            Origin::Slot => "slot",
+            Origin::Factory => "factory",
+            Origin::Safe => "safe",
+        },
         "trial": trial,
         "floor": status.floor,
         "store": store,
@@ -72,6 +76,14 @@ fn status_text(status: &Status) -> String {
     let _ = match status.origin {
         Origin::Slot => writeln!(text, "config      generation {}, {}", status.generation, &digest[..16]),
         Origin::Factory => writeln!(text, "config      none: the factory profile, which opens nothing"),
+        Origin::Safe => writeln!(
+            text,
+            "config      SAFE MODE: generation {}, {}, did not last at {} starts; nothing opens until it is tried \
+             again or another one is committed",
+            status.generation,
+            &digest[..16],
+            status.unclean_boots
+        ),
     };
     if let Some(trial) = status.trial {
         let left = trial.secs_left;

@@ -122,6 +122,7 @@ impl Gateway {
         let engine = Box::new(Engine::new(configuration.rules().unwrap(), HashKey::new([1; 16])));
         let mut machine = FakeMachine { engine, random: 0 };
         configuration.identify(|| Ok([0x5a; 48])).unwrap();
+        configuration.count_start();
         configuration.started(&mut machine, now);
         let mut desk = Desk::new();
         desk.lines.keep(7, now, "BOOT doors=\"0\"");

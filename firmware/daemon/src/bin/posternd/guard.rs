@@ -47,7 +47,7 @@ pub(crate) enum End {
 }
 
 impl Guard {
-    /// Chooses the configuration, puts it in force, and only then writes anything.
+    /// Chooses the configuration, counts the start, and only then uses any of it.
     pub(crate) fn start(options: &Options, identity: Identity) -> Result<Self, Failure> {
         let waiter =
             Waiter::new().map_err(|error| Failure::Other(format!("cannot take signals: {error}")))?;
@@ -59,9 +59,12 @@ impl Guard {
         let rules =
             configuration.rules().map_err(|error| StoreError::BadRules(options.store.clone(), error))?;
         let sink = Sink::new(options.log, identity);
-        let mut shell = Shell::start(configuration.site(), rules, sink, now).map_err(Failure::Other)?;
+        // Who we are comes before what is counted, which is sealed with it. A failure comes after the gate.
+        let identified = identify(&mut configuration);
+        configuration.count_start();
+        let mut shell = Shell::start(&configuration.used(), rules, sink, now).map_err(Failure::Other)?;
         shell.allow_reboot = options.allow_reboot;
-        identify(&mut configuration).map_err(Failure::Other)?;
+        identified.map_err(Failure::Other)?;
         let keys = configuration.keys().map_err(Failure::Other)?;
         shell.engine().replace_keys(keys);
         configuration.started(&mut shell, now);
@@ -88,11 +91,13 @@ impl Guard {
             }
             if wake.control && self.serve() == After::Reboot {
                 log::warn!("told to restart the machine");
+                self.configuration.ended();
                 self.vigil.end(true);
                 return Ok(End::Reboot);
             }
             if wake.stop {
                 log::info!("told to stop: the gate stays shut, open doors close in their time");
+                self.configuration.ended();
                 self.vigil.end(false);
                 return Ok(End::Stopped);
             }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use postern_console::rpc::reply::StoreHealth;
+use postern_console::rpc::reply::{Origin, StoreHealth};
 
 use crate::doctor::daemon::Daemon;
 use crate::doctor::facts::Facts;
@@ -59,7 +59,15 @@ pub(super) fn daemon(facts: &Facts, findings: &mut Vec<Finding>) {
         let fix = "confirm it: `postern --to unix:/run/postern/control config confirm`";
         findings.push(Finding::new(Severity::Note, "trial-running", &[], message, fix));
     }
-    if status.unclean_boots >= UNCLEAN_STARTS {
+    if status.origin == Origin::Safe {
+        let explains = &[Symptom::NoLog, Symptom::NotRecognised, Symptom::TimeOut];
+        let starts = status.unclean_boots;
+        let message =
+            format!("safe mode: {starts} starts in a row did not last, so nothing opens for anybody");
+        let fix = "read the log before each BOOT; commit a configuration that lasts, or roll back; it is tried \
+                   again by itself after the time that SAFE-MODE tells";
+        findings.push(Finding::new(Severity::Error, "safe-mode", explains, message, fix));
+    } else if status.unclean_boots >= UNCLEAN_STARTS {
         let message = format!("{} starts in a row did not last a minute", status.unclean_boots);
         let fix = "read the log before each BOOT, and the reset cause of the machine";
         findings.push(Finding::new(Severity::Warning, "unclean-starts", &[], message, fix));
