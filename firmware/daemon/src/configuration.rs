@@ -203,7 +203,14 @@ impl<P: Partition> Configuration<P> {
         self.store.read_again();
         let running = self.trial.as_ref().map_or(&self.running, |trial| &trial.before);
         let held = self.store.in_force().map_or((0, [0; 32]), |header| (header.generation, header.digest));
-        held == (running.generation, running.digest)
+        if held != (running.generation, running.digest) {
+            return false;
+        }
+        // What cannot be read at the moment is not forgotten by the store, but is not there either.
+        match self.store.choice() {
+            Choice::Slot(index) => self.store.read(index, &mut self.scratch).is_ok(),
+            Choice::Factory => true,
+        }
     }
 
     /// Another partition lies at the store's path: puts what it holds in force.

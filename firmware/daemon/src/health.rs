@@ -230,6 +230,51 @@ mod tests {
         assert_eq!(twin.pets, 40, "four times in its time-out, not more");
     }
 
+    /// Faults that come and go at random, alone and together: at every look that is due the watchdog is
+    /// petted if and only if nothing is wrong at that moment, and looks come often enough for a healthy
+    /// daemon to be petted twice in every time-out.
+    #[test]
+    fn petted_if_and_only_if_healthy_while_faults_come_and_go() {
+        let mut state = 0x1234_5678_9abc_def0_u64;
+        let mut below = |end: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % end
+        };
+        let (mut pets, mut refusals) = (0, 0);
+        for _ in 0..300 {
+            let (mut twin, mut health) = (Twin::default(), Health::new(Some(TIMEOUT), Instant::BOOT));
+            let (mut vitals, mut change_at, mut ill_at, mut last_pet) = (WELL, 0, 0, 0);
+            for millis in (0..60_000).step_by(50) {
+                if change_at <= millis {
+                    change_at = millis + below(9000);
+                    let faults = if below(2) == 0 { 0 } else { below(32) };
+                    vitals = Vitals {
+                        last_turn: if faults & 1 == 0 { WELL.last_turn } else { Duration::from_secs(6) },
+                        deaf: faults & 2 != 0,
+                        gate: match faults >> 3 {
+                            0 | 1 => GateReading::Intact,
+                            2 => GateReading::Differs,
+                            _ => GateReading::Unread(Duration::from_millis(GATE_UNREAD_MAX.millis() + 1)),
+                        },
+                        knock_matched: faults & 4 == 0,
+                    };
+                }
+                let is_well = vitals == WELL;
+                let due = health.poll_at() <= Instant::from_millis(millis);
+                health.look(|| vitals, &mut twin, Instant::from_millis(millis));
+                let petted = std::mem::take(&mut twin.petted_now);
+                assert_eq!(petted, due && is_well, "{vitals:?}");
+                pets += u32::from(petted);
+                refusals += u32::from(due && !petted);
+                last_pet = if petted { millis } else { last_pet };
+                ill_at = if is_well { ill_at } else { millis };
+                let well_for = millis - ill_at.max(last_pet);
+                assert!(well_for <= TIMEOUT.millis() / 2, "well, and not petted for {well_for} ms");
+            }
+        }
+        assert!(pets > 1000 && refusals > 1000, "{pets} pets, {refusals} refusals");
+    }
+
     #[test]
     fn beginning_and_end_are_told_once() {
         let (mut twin, mut health) = (Twin::default(), Health::new(None, Instant::BOOT));

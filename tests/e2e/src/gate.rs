@@ -166,10 +166,19 @@ impl Gate {
     /// # Errors
     /// When it does not get ready.
     pub fn restart(&mut self) -> Result<()> {
+        self.relaunch()?;
+        self.daemon.wait_for_line("BOOT", 0)?;
+        Ok(())
+    }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn relaunch(&mut self) -> Result<()> {
         let next = spawn(&self.namespace, &self.store, &self.options, &self.environment)?;
         let last = std::mem::replace(&mut self.daemon, next);
         self.past.push(last.stderr().clone());
-        self.daemon.wait_for_line("BOOT", 0)?;
         Ok(())
     }
 

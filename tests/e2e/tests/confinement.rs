@@ -113,7 +113,7 @@ fn own(directory: &Path) {
 
 fn a_killed_daemon_is_confined_again(backend: Backend) {
     let mut scene = Scene::set(&site(backend)).unwrap();
-    for _ in 0..3 {
+    for _ in 0..2 {
         scene.gate.kill().unwrap();
         scene.gate.restart().unwrap();
         expect_confined(&mut scene, "0");

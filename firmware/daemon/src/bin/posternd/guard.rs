@@ -150,7 +150,7 @@ impl Guard {
                 log::info!("nothing to reload: only this daemon writes its config partition");
                 Ok(())
             } else {
-                Err("somebody else wrote the config partition; commit the configuration again".into())
+                Err("the config partition cannot be read, or somebody else wrote it; commit the configuration again".into())
             };
         }
         let store = store::open(&self.store).map_err(|error| error.to_string())?;
