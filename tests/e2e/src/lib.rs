@@ -16,6 +16,7 @@ pub mod backend;
 pub mod binaries;
 pub mod cable;
 pub mod control;
+pub mod controller;
 pub mod frame;
 pub mod gate;
 pub mod host;

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 
 use postern_core::spa::native::Request;
+use postern_e2e::controller::Controller;
 use postern_e2e::keyring::{Keyring, sealed, send};
-use postern_e2e::namespace::Namespace;
 use postern_e2e::probe::{self, Session};
 use postern_e2e::process::DEADLINE;
 use postern_e2e::scene::{MIXED, SSH, TCP};
-use postern_e2e::{Backend, Control, DoorText, Listener, Scene, Site, both_back_ends};
+use postern_e2e::{Backend, Control, DoorText, Scene, Site, both_back_ends};
 
 both_back_ends!(
     knocks_and_keys_lead_behind_the_gateway,
@@ -20,28 +20,6 @@ const MARIA: u8 = 0x11;
 /// Ports of the gateway.
 const V4_DOOR: u16 = 10_022;
 const V6_DOOR: u16 = 10_023;
-
-/// A controller on a network of its own, with the gateway as its way to everywhere.
-struct Controller {
-    _service: Listener,
-    _namespace: Namespace,
-}
-
-fn controller(scene: &Scene) -> Controller {
-    let gateway = &scene.gateway.namespace;
-    let namespace = scene.lab.namespace("controller").unwrap();
-    scene.lab.veth((gateway, "lan0"), (&namespace, "eth0")).unwrap();
-    gateway.ip("addr add 192.168.10.1/24 dev lan0").unwrap();
-    gateway.ip("addr add 2001:db8:10::1/64 dev lan0 nodad").unwrap();
-    namespace.ip("addr add 192.168.10.5/24 dev eth0").unwrap();
-    namespace.ip("addr add 2001:db8:10::5/64 dev eth0 nodad").unwrap();
-    namespace.ip("route add default via 192.168.10.1").unwrap();
-    namespace.ip("-6 route add default via 2001:db8:10::1").unwrap();
-    gateway.set("ipv4/ip_forward", "1").unwrap();
-    gateway.set("ipv6/conf/all/forwarding", "1").unwrap();
-    let service = Listener::start(&namespace, &[SSH, 23]).unwrap();
-    Controller { _service: service, _namespace: namespace }
-}
 
 fn site(backend: Backend, keyring: &Keyring, v4_service: u16) -> Site {
     let v4 = format!("forward = \"192.168.10.5:{v4_service}\"");
@@ -66,7 +44,7 @@ fn expect_led(scene: &Scene, target: SocketAddr, service: u16) -> Session {
 fn knocks_and_keys_lead_behind_the_gateway(backend: Backend) {
     let keyring = Keyring::new().unwrap();
     let mut scene = Scene::set(&site(backend, &keyring, SSH)).unwrap();
-    let _controller = controller(&scene);
+    let _controller = Controller::behind(&scene, &[SSH, 23]).unwrap();
     let [v4, v6] = [(scene.gateway.addresses()[0], V4_DOOR), (scene.gateway.addresses()[1], V6_DOOR)]
         .map(SocketAddr::from);
     scene.expect_client_out(v4).unwrap();
@@ -95,7 +73,7 @@ fn knocks_and_keys_lead_behind_the_gateway(backend: Backend) {
 fn a_door_to_another_family_stays_shut(backend: Backend) {
     let keyring = Keyring::new().unwrap();
     let mut scene = Scene::set(&site(backend, &keyring, SSH)).unwrap();
-    let _controller = controller(&scene);
+    let _controller = Controller::behind(&scene, &[SSH, 23]).unwrap();
     let packet = sealed(MARIA, device(&scene), &Request::open("plc6".try_into().unwrap(), 1_000));
     send(&scene.client.namespace, scene.gateway.v4.into(), &packet).unwrap();
     scene.gate.wait_for_log("DENY-POLICY maria other-address-family", 0).unwrap();
@@ -107,7 +85,7 @@ fn a_door_to_another_family_stays_shut(backend: Backend) {
 fn a_door_that_leads_elsewhere_is_another(backend: Backend) {
     let keyring = Keyring::new().unwrap();
     let mut scene = Scene::set(&site(backend, &keyring, SSH)).unwrap();
-    let _controller = controller(&scene);
+    let _controller = Controller::behind(&scene, &[SSH, 23]).unwrap();
     let target = SocketAddr::new(scene.gateway.v4.into(), V4_DOOR);
     scene.knock(&MIXED).unwrap();
     expect_led(&scene, target, SSH);

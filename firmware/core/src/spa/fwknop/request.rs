@@ -62,7 +62,7 @@ pub enum Wish {
 pub struct Access {
     /// For whom (`-a`, `-R`); `None` is "for whom the packet is seen to come from" (`-s`).
     pub claimed: Option<Ipv4Addr>,
-    /// Which, at least one, in the client's order; with [`Route::Behind`] ports of the host behind.
+    /// Which, at least one, in the client's order.
     pub ports: Vec<ServicePort, FWKNOP_PORTS_MAX>,
     /// Where they are.
     pub route: Route,
@@ -79,8 +79,8 @@ pub enum Route {
     Behind {
         /// The host behind the gateway.
         host: Ipv4Addr,
-        /// The gateway's port that leads there.
-        gateway_port: u16,
+        /// Its port, as fwknopd takes it; the client's manual takes it for the gateway's.
+        port: u16,
     },
     /// On the gateway, by another port (`--nat-local`).
     Local,
@@ -289,8 +289,8 @@ fn read_nat(text: &[u8]) -> Result<Route, Malformed> {
     let text = decode(text, &mut decoded).ok_or(Malformed::Nat)?;
     let mut parts = text.split(|&octet| octet == b',');
     let host = parts.next().and_then(read_address).ok_or(Malformed::Nat)?;
-    let gateway_port = parts.next().and_then(read_port_number).ok_or(Malformed::Nat)?;
-    if parts.next().is_some() { Err(Malformed::Nat) } else { Ok(Route::Behind { host, gateway_port }) }
+    let port = parts.next().and_then(read_port_number).ok_or(Malformed::Nat)?;
+    if parts.next().is_some() { Err(Malformed::Nat) } else { Ok(Route::Behind { host, port }) }
 }
 
 fn read_address(text: &[u8]) -> Option<Ipv4Addr> {

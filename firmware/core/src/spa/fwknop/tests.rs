@@ -170,6 +170,8 @@ fn what_a_key_must_not_is_refused_and_used_up() {
 
 #[test]
 fn nat_leads_where_a_door_leads() {
+    // As the client's manual has it, and as it is with `--nat-port` and fwknopd.
+    World::new().ask(2, "0.0.0.0,tcp/10022", &nat("192.168.10.5,22")).unwrap();
     let admitted = World::new().ask(4, "0.0.0.0,tcp/22", &(nat("192.168.10.5,10022") + ":60")).unwrap();
     assert_eq!(admitted.openings, [Opening { door: DoorId(3), lease: Duration::from_secs(60) }]);
     let not_mine = Policy { doors: DoorSet::NONE.with(DoorId(0)), ..policy() };

@@ -379,15 +379,22 @@ fn openings(
     for &port in &access.ports {
         let (door, open_for) = match access.route {
             Route::Gateway => door_of(policy, doors, |door| door.ports.contains(&port))?,
-            Route::Behind { host, gateway_port } => {
-                let leads = |door: &Door| {
-                    let wanted = Behind { host: IpAddr::V4(host), port: port.port };
-                    let outside = ServicePort { transport: port.transport, port: gateway_port };
-                    door.terms.behind == Some(wanted) && door.ports.first() == Some(&outside)
+            Route::Behind { host, port: other } => {
+                const UNKNOWN: Refusal = Refusal::Policy(PolicyRefusal::UnknownDoor);
+                let leads = |outside, inside| {
+                    let behind = Some(Behind { host: IpAddr::V4(host), port: inside });
+                    let outside = ServicePort { port: outside, ..port };
+                    let leads =
+                        |door: &Door| door.terms.behind == behind && door.ports.first() == Some(&outside);
+                    door_of(policy, doors, leads)
                 };
-                match door_of(policy, doors, leads) {
-                    Err(Refusal::Policy(PolicyRefusal::UnknownDoor)) => return Err(Refusal::Nat),
-                    other => other?,
+                // As fwknopd does, or else as the client's manual says: both mean one door.
+                match leads(port.port, other) {
+                    Err(refusal) if refusal == UNKNOWN => match leads(other, port.port) {
+                        Err(refusal) if refusal == UNKNOWN => return Err(Refusal::Nat),
+                        found => found?,
+                    },
+                    found => found?,
                 }
             }
             Route::Local => return Err(Refusal::Nat),

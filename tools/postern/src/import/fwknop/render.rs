@@ -110,6 +110,10 @@ fn door(site: &mut String, port: ServicePort, keys: &[Key]) {
     let names: Vec<String> = keys.iter().map(|key| format!("\"{}\"", key.name)).collect();
     let name = port.to_string().replace('/', "-");
     line_of(site, format_args!("\n[[door]]\nname = \"{name}\"\nports = [\"{port}\"]"));
+    // All of them lead to the same place.
+    if let Some(forward) = keys.iter().find_map(|key| key.forward) {
+        line_of(site, format_args!("forward = \"{forward}\""));
+    }
     line_of(site, format_args!("open_for = \"{}\"{remark}", duration(u64::from(open_for) * 1000)));
     line_of(site, format_args!("spa = [{}]", names.join(", ")));
 }

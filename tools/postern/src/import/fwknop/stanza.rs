@@ -1,5 +1,7 @@
 //! The stanzas of access.conf: what each lets whom do.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
+
 use postern_config::site::StoredNetwork;
 use postern_core::ServicePort;
 use postern_core::limits::{FWKNOP_KEYS_MAX, OPEN_FOR_MAX, SOURCES_PER_KEY_MAX};
@@ -11,7 +13,7 @@ use crate::import::report::{Text, note, refusal, shown, warning};
 use crate::site::{calendar, notation};
 
 /// Directives of a stanza that are read.
-const READ: [&str; 17] = [
+const READ: [&str; 18] = [
     "SOURCE",
     "OPEN_PORTS",
     "RESTRICT_PORTS",
@@ -29,14 +31,14 @@ const READ: [&str; 17] = [
     "ACCESS_EXPIRE",
     "ACCESS_EXPIRE_EPOCH",
     "DESTINATION",
+    "FORCE_NAT",
 ];
 
 /// Directives without which the stanza would do something else: it is refused, and why.
-const REFUSED: [(&str, &str, &str, &str); 9] = [
+const REFUSED: [(&str, &str, &str, &str); 8] = [
     ("CMD_CYCLE_OPEN", "command-cycle", "the stanza opens by a command, and none is run here", CYCLE),
     ("CMD_CYCLE_CLOSE", "command-cycle", "the stanza closes by a command, and none is run here", CYCLE),
     ("CMD_CYCLE_TIMER", "command-cycle", "the stanza runs commands, and none is run here", CYCLE),
-    ("FORCE_NAT", "force-nat", "the stanza leads to a host behind the gateway", NAT),
     ("FORWARD_ALL", "forward-all", "the stanza forwards every port", NAT),
     ("DISABLE_DNAT", "disable-dnat", "the stanza forwards without changing the destination", NAT),
     ("%INCLUDE", "include", "included files are not read", INCLUDE),
@@ -113,6 +115,8 @@ pub(super) struct Key {
     /// None is every network.
     pub(super) sources: Vec<StoredNetwork>,
     pub(super) ports: Vec<ServicePort>,
+    /// Where its ports lead.
+    pub(super) forward: Option<SocketAddrV4>,
     pub(super) open_for_secs: u32,
     pub(super) longest_secs: u32,
     /// Seconds since 1970.
@@ -167,6 +171,14 @@ fn fits(keys: &[Key], key: Key, stanza: &Stanza<'_>) -> Result<Key, Finding> {
         let suggestion = "Make a key of its own with `fwknop --key-gen`, or put both stanzas together.";
         return Err(refusal(stanza.source.place, "same-keys", message, suggestion));
     }
+    let elsewhere = |other: &&Key| {
+        other.forward != key.forward && other.ports.iter().any(|port| key.ports.contains(port))
+    };
+    if let Some(other) = keys.iter().find(elsewhere) {
+        let message = format!("a port of it leads elsewhere by the stanza in line {}", other.line);
+        let suggestion = "Give the service behind the gateway a port of the gateway that nothing else has.";
+        return Err(refusal(stanza.source.place, "force-nat", message, suggestion));
+    }
     Ok(key)
 }
 
@@ -177,6 +189,7 @@ fn key(stanza: &Stanza<'_>, findings: &mut Vec<Finding>) -> Result<Key, Finding>
     let secrets = Secrets::read(stanza)?;
     let sources = sources(stanza.source)?;
     let ports = ports(stanza)?;
+    let forward = stanza.last("FORCE_NAT").map(forward).transpose()?;
     let open_for_secs = seconds(stanza.last("FW_ACCESS_TIMEOUT"), ACCESS_TIMEOUT_SECS, findings)?;
     let longest_secs = seconds(stanza.last("MAX_FW_TIMEOUT"), ACCESS_TIMEOUT_MAX_SECS, findings)?;
     let until = until(stanza)?;
@@ -185,7 +198,7 @@ fn key(stanza: &Stanza<'_>, findings: &mut Vec<Finding>) -> Result<Key, Finding>
     let line = stanza.source.place.line;
     let name = format!("stanza-{line}");
     let longest_secs = longest_secs.max(open_for_secs);
-    Ok(Key { name, line, person, secrets, sources, ports, open_for_secs, longest_secs, until })
+    Ok(Key { name, line, person, secrets, sources, ports, forward, open_for_secs, longest_secs, until })
 }
 
 /// Refuses what nobody knows, and what would make the stanza another.
@@ -259,6 +272,23 @@ fn port_list(value: Text<'_>) -> Result<Vec<ServicePort>, Finding> {
         }
     }
     Ok(ports)
+}
+
+/// An address and a port behind the gateway, with blanks between them.
+fn forward(value: Text<'_>) -> Result<SocketAddrV4, Finding> {
+    let mut words = value.text.split_whitespace();
+    let host = words.next().and_then(|word| word.parse::<Ipv4Addr>().ok());
+    let port = words.next().and_then(|word| word.parse::<u16>().ok()).filter(|port| *port != 0);
+    let host = host.filter(|host| {
+        !(host.is_unspecified() || host.is_loopback() || host.is_multicast() || host.is_broadcast())
+    });
+    match (host, port, words.next()) {
+        (Some(host), Some(port), None) => Ok(SocketAddrV4::new(host, port)),
+        _ => {
+            let message = format!("`{}` is no address and port behind the gateway", shown(value.text));
+            Err(refusal(value.place, "force-nat", message, "Write it as `FORCE_NAT 192.168.10.5 22`."))
+        }
+    }
 }
 
 /// What stands between commas.
