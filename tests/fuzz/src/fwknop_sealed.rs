@@ -63,7 +63,7 @@ fn check(request: &Request) {
         |claimed: Ipv4Addr| claimed.is_unspecified() || claimed.is_multicast() || claimed.is_loopback();
     assert!(!access.claimed.is_some_and(impossible));
     assert!(access.lease_secs <= 65_536);
-    assert!(!matches!(access.route, Route::Behind { gateway_port: 0, .. }));
+    assert!(!matches!(access.route, Route::Behind { port: 0, .. }));
 }
 
 fn deliver(verifier: &mut Verifier, packet: &[u8]) -> Result<Admitted, Refusal> {
