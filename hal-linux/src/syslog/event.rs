@@ -127,6 +127,22 @@ pub(super) fn event_fields(event: &Event, identity: &Identity, take: &mut Take<'
         }
         Event::ConfigRejected | Event::StoreFailed | Event::FactoryProfile => Ok(()),
         Event::SafeMode { .. } | Event::SafeModeLeft => safe_mode_fields(event, take),
+        Event::ConfigChanged { .. } | Event::KeyRebased { .. } | Event::SlotRefused { .. } => {
+            change_fields(event, take)
+        }
+        Event::Console { account, .. } => plain("account", account),
+        Event::CaptureLost { interface } | Event::CaptureBack { interface } => {
+            plain("interface", &Interface(identity, *interface))
+        }
+        Event::CaptureDropped { frames } => plain("frames", frames),
+        Event::Lost { records } => plain("records", records),
+    }
+}
+
+/// The fields of a change of the configuration.
+fn change_fields(event: &Event, take: &mut Take<'_>) -> fmt::Result {
+    let mut plain = |name, value: &dyn fmt::Display| take(Field { name, value, unit: "" });
+    match event {
         Event::ConfigChanged { change, generation, by } => {
             plain("generation", generation)?;
             plain("by", by)?;
@@ -141,12 +157,7 @@ pub(super) fn event_fields(event: &Event, identity: &Identity, take: &mut Take<'
             plain("slot", slot)?;
             plain("reason", reason)
         }
-        Event::Console { account, .. } => plain("account", account),
-        Event::CaptureLost { interface } | Event::CaptureBack { interface } => {
-            plain("interface", &Interface(identity, *interface))
-        }
-        Event::CaptureDropped { frames } => plain("frames", frames),
-        Event::Lost { records } => plain("records", records),
+        _ => Ok(()),
     }
 }
 
