@@ -81,22 +81,7 @@ pub(super) type Take<'a> = dyn FnMut(Field<'_>) -> fmt::Result + 'a;
 pub(super) fn event_fields(event: &Event, identity: &Identity, take: &mut Take<'_>) -> fmt::Result {
     let mut plain = |name, value: &dyn fmt::Display| take(Field { name, value, unit: "" });
     match event {
-        Event::Grant { grant, door, source, ports, open_for, proof, key, extended, one_shot } => {
-            plain("grant", &Number(*grant))?;
-            plain("door", door)?;
-            plain("src", source)?;
-            plain("ports", &Ports(ports))?;
-            take(Field { name: "open_for", value: &open_for.secs_ceil(), unit: "s" })?;
-            take(Field { name: "proof", value: &proof_name(*proof), unit: "" })?;
-            if !key.is_empty() {
-                take(Field { name: "key", value: key, unit: "" })?;
-            }
-            take(Field { name: "extended", value: extended, unit: "" })?;
-            if *one_shot {
-                take(Field { name: "one_shot", value: one_shot, unit: "" })?;
-            }
-            Ok(())
-        }
+        Event::Grant { .. } => grant_fields(event, take),
         Event::Expire { grant, door, source } => {
             plain("grant", &Number(*grant))?;
             plain("door", door)?;
@@ -159,6 +144,25 @@ fn change_fields(event: &Event, take: &mut Take<'_>) -> fmt::Result {
         }
         _ => Ok(()),
     }
+}
+
+fn grant_fields(event: &Event, take: &mut Take<'_>) -> fmt::Result {
+    let Event::Grant { grant, door, source, ports, open_for, proof, key, extended, one_shot } = event else {
+        return Ok(());
+    };
+    let mut plain = |name, value: &dyn fmt::Display| take(Field { name, value, unit: "" });
+    plain("grant", &Number(*grant))?;
+    plain("door", door)?;
+    plain("src", source)?;
+    plain("ports", &Ports(ports))?;
+    take(Field { name: "open_for", value: &open_for.secs_ceil(), unit: "s" })?;
+    take(Field { name: "proof", value: &proof_name(*proof), unit: "" })?;
+    if !key.is_empty() {
+        take(Field { name: "key", value: key, unit: "" })?;
+    }
+    take(Field { name: "extended", value: extended, unit: "" })?;
+    // Few are: lines of the others stay as they were.
+    if *one_shot { take(Field { name: "one_shot", value: one_shot, unit: "" }) } else { Ok(()) }
 }
 
 fn safe_mode_fields(event: &Event, take: &mut Take<'_>) -> fmt::Result {

@@ -13,6 +13,7 @@ both_back_ends!(
     faults_of_the_firewall,
     faults_of_interfaces_and_daemon,
     faults_of_services_and_store,
+    a_door_behind_needs_a_gateway_that_forwards,
 );
 
 /// A second door, to a port where nothing listens.
@@ -24,6 +25,17 @@ fn scene(backend: Backend) -> Scene {
     // The socket is there a moment after the daemon's first words.
     wait_until("the control socket", || scene.gate.control().exists().then_some(())).unwrap();
     scene
+}
+
+fn a_door_behind_needs_a_gateway_that_forwards(backend: Backend) {
+    let plc = DoorText::new("plc", &["tcp/10022"], &MIXED).with("forward = \"192.168.10.5:22\"");
+    let scene = Scene::set(&Site::new(backend).door(plc)).unwrap();
+    wait_until("the control socket", || scene.gate.control().exists().then_some(())).unwrap();
+    expect(&scene, "forwarding-off", Some("time-out"));
+    // Nobody listens here, and nobody has to.
+    expect_none_of(&scene, &["nothing-listens"]);
+    scene.gateway.namespace.set("ipv4/ip_forward", "1").unwrap();
+    expect_none_of(&scene, &["forwarding-off", "nothing-listens", "shadowed"]);
 }
 
 /// What the doctor says, and how it ends.

@@ -11,7 +11,7 @@ use super::finding::Finding;
 pub(super) type Check = fn(&Facts, &mut Vec<Finding>);
 
 /// All checks, in the order in which their findings are shown.
-pub(super) const ALL: [Check; 13] = [
+pub(super) const ALL: [Check; 14] = [
     machine::privileges,
     machine::store,
     machine::daemon,
@@ -22,6 +22,7 @@ pub(super) const ALL: [Check; 13] = [
     firewall::shadows,
     firewall::managers,
     services::doors,
+    services::behind,
     services::knocks,
     machine::clock_and_log,
     machine::watchdog,

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use postern_config::partition::Store;
 use postern_config::{Backend, Site};
+use postern_core::knock::ServicePort;
 use postern_core::rule::RuleSet;
 use postern_hal_linux::partition::LinuxPartition;
 use posternd::configuration::Configuration;
@@ -31,6 +32,8 @@ pub(super) struct Facts {
     pub(super) slots_refused: Vec<(usize, &'static str)>,
     pub(super) interfaces: Vec<Interface>,
     pub(super) default_routes: Vec<String>,
+    /// Whether this machine forwards IPv4 and IPv6.
+    pub(super) forwards: [bool; 2],
     pub(super) listeners: Vec<Listener>,
     /// Programs of the back end that are missing.
     pub(super) programs_missing: Vec<String>,
@@ -82,6 +85,8 @@ impl Facts {
             is_root,
             interfaces: interfaces(),
             default_routes: default_routes(),
+            forwards: ["ipv4/ip_forward", "ipv6/conf/all/forwarding"]
+                .map(|switch| read(&format!("/proc/sys/net/{switch}")).trim() != "0"),
             listeners: sockets::listeners(),
             programs_missing: programs_missing(backend),
             iptables_version: output("iptables", &["--version"]).trim().to_owned(),
@@ -101,6 +106,16 @@ impl Facts {
             slots_refused,
         };
         (facts, findings)
+    }
+
+    /// Protected ports of the gateway's own services.
+    pub(super) fn own_ports(&self) -> impl Iterator<Item = ServicePort> + '_ {
+        self.rules.iter().flat_map(|rules| {
+            let led = |port: &ServicePort| {
+                rules.doors().iter().any(|door| door.terms.behind.is_some() && door.ports.contains(port))
+            };
+            rules.protected_ports().iter().copied().filter(move |port| !led(port))
+        })
     }
 
     /// Names of the interfaces knocks are awaited on.

@@ -92,10 +92,9 @@ fn drifted(facts: &Facts, drift: &Drift) -> Finding {
 
 /// What drops a client the gate let pass.
 pub(super) fn shadows(facts: &Facts, findings: &mut Vec<Finding>) {
-    let ports = facts.rules.iter().flat_map(|rules| rules.protected_ports());
-    for port in ports {
+    for port in facts.own_ports() {
         for (program, rules) in &facts.iptables {
-            shadow_of_iptables(program, rules, *port, findings);
+            shadow_of_iptables(program, rules, port, findings);
         }
         for chain in &facts.foreign_chains {
             // The tables of iptables-nft were judged above, rule by rule.

@@ -7,8 +7,7 @@ use crate::doctor::finding::{Finding, Symptom};
 use crate::finding::Severity;
 
 pub(super) fn doors(facts: &Facts, findings: &mut Vec<Finding>) {
-    let ports = facts.rules.iter().flat_map(|rules| rules.protected_ports());
-    for port in ports {
+    for port in facts.own_ports() {
         let here: Vec<_> = facts
             .listeners
             .iter()
@@ -23,6 +22,25 @@ pub(super) fn doors(facts: &Facts, findings: &mut Vec<Finding>) {
             let message = format!("{port} is listened to on the loopback only: who is let in is refused");
             let fix = "let the service listen on the outer address, too";
             findings.push(Finding::new(Severity::Warning, "listens-on-loopback", explains, message, fix));
+        }
+    }
+}
+
+pub(super) fn behind(facts: &Facts, findings: &mut Vec<Finding>) {
+    let [v4, v6] = facts.forwards;
+    for door in facts.rules.iter().flat_map(|rules| rules.doors()) {
+        let Some(behind) = door.terms.behind else { continue };
+        let (family, switch, on) = if behind.host.is_ipv4() {
+            ("IPv4", "net.ipv4.ip_forward", v4)
+        } else {
+            ("IPv6", "net.ipv6.conf.all.forwarding", v6)
+        };
+        if !on {
+            let (name, host) = (&door.name, behind.host);
+            let message = format!("door {name} leads to {host}, and this machine forwards no {family}");
+            let fix = format!("`sysctl -w {switch}=1`, and the same in /etc/sysctl.d");
+            let explains = &[Symptom::TimeOut];
+            findings.push(Finding::new(Severity::Error, "forwarding-off", explains, message, fix));
         }
     }
 }
