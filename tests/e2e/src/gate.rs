@@ -72,7 +72,7 @@ impl Gate {
         let number = STORES.fetch_add(1, Ordering::Relaxed);
         let store = lab.directory().join(format!("gate-{number}.store"));
         compile(site, &store)?;
-        let daemon = spawn(namespace, &store, &[], &[])?;
+        let daemon = spawn(namespace, &store, &[], &[], false)?;
         let (namespace, backend) = (namespace.clone(), site.backend());
         Ok(Self {
             namespace,
@@ -176,7 +176,23 @@ impl Gate {
     /// # Errors
     /// When it cannot be started.
     pub fn relaunch(&mut self) -> Result<()> {
-        let next = spawn(&self.namespace, &self.store, &self.options, &self.environment)?;
+        self.launch_again(false)
+    }
+
+    /// The same, and the process stands still before its first step, until it gets `SIGCONT`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn relaunch_held(&mut self) -> Result<()> {
+        self.launch_again(true)?;
+        let state = format!("/proc/{}/stat", self.daemon.pid());
+        let stopped = || std::fs::read_to_string(&state).ok().filter(|stat| stat.contains(") T "));
+        process::wait_until("the process to stand still", stopped)?;
+        Ok(())
+    }
+
+    fn launch_again(&mut self, held: bool) -> Result<()> {
+        let next = spawn(&self.namespace, &self.store, &self.options, &self.environment, held)?;
         let last = std::mem::replace(&mut self.daemon, next);
         self.past.push(last.stderr().clone());
         Ok(())
@@ -233,11 +249,18 @@ fn spawn(
     store: &Path,
     options: &[String],
     environment: &[(String, String)],
+    held: bool,
 ) -> Result<Background> {
     let program = binaries::path("posternd")?;
     // The daemon calls the firewall's own tools by name.
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    let mut command = namespace.command(&program.to_string_lossy())?;
+    let mut command = if held {
+        let mut shell = namespace.command("/bin/sh")?;
+        shell.args(["-c", "kill -STOP $$; exec \"$0\" \"$@\""]).arg(&program);
+        shell
+    } else {
+        namespace.command(&program.to_string_lossy())?
+    };
     command.arg("--store").arg(store).args(["--log", "stderr"]).env("PATH", path);
     // Members of the group may connect, and must log in: the console does, as nobody.
     command.arg("--control").arg(control_of(store)).args(["--control-group", "nogroup"]);
