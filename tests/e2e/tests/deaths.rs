@@ -83,7 +83,8 @@ fn it_dies_at_any_moment_and_nothing_opens(backend: Backend) {
     let mut campaign = Campaign { scene, backend, dead: Vec::new(), rounds: 0 };
     for part in [Part::Start, Part::Grant] {
         let life = campaign.whole(part);
-        let boundaries: Vec<u64> = (0..).zip(&life).filter(|(_, call)| is_effect(**call)).map(|(at, _)| at).collect();
+        let boundaries: Vec<u64> =
+            (0..).zip(&life).filter(|(_, call)| is_effect(**call)).map(|(at, _)| at).collect();
         assert!(boundaries.len() > 10 && life.len() > boundaries.len(), "{part:?}: {life:?}");
         let wanted = many.unwrap_or(FEW);
         let step = if many.is_some() { 1 } else { boundaries.len().div_ceil(FEW) };

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use postern_console::rpc::reply::Origin;
 use postern_core::audit::Event;
 use postern_core::port::Clock;
 use postern_core::time::{Duration, Instant};
@@ -62,7 +63,10 @@ impl Guard {
         // Who we are comes before what is counted, which is sealed with it. A failure comes after the gate.
         let identified = identify(&mut configuration);
         configuration.count_start();
-        let mut shell = Shell::start(&configuration.used(), rules, sink, now).map_err(Failure::Other)?;
+        // In safe mode nothing is open.
+        let adopts = configuration.origin() == Origin::Slot;
+        let used = configuration.used();
+        let mut shell = Shell::start(&used, rules, sink, adopts, now).map_err(Failure::Other)?;
         shell.allow_reboot = options.allow_reboot;
         identified.map_err(Failure::Other)?;
         let keys = configuration.keys().map_err(Failure::Other)?;

@@ -9,7 +9,7 @@ use postern_core::audit::Event;
 use postern_core::engine::{Engine, Input, Keys};
 use postern_core::hash::HashKey;
 use postern_core::limits::INTERFACES_MAX;
-use postern_core::port::{Capture, Frame, Journal, NoJournal};
+use postern_core::port::{Capture, Firewall as _, Frame, Journal, NoJournal};
 use postern_core::rule::{DoorId, RuleSet};
 use postern_core::spa::policy;
 use postern_core::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use postern_hal_linux::firewall::{RulesetWatch, Verification};
 use postern_hal_linux::link_watch::LinkWatch;
 use postern_hal_linux::random::random;
 use postern_hal_linux::wait::CAPTURES_MAX;
+use posternd::adoption::adopt;
 use posternd::control::Desk;
 use posternd::health::GateReading;
 use posternd::machine::Machine;
@@ -81,8 +82,19 @@ impl Capture for Ears {
 impl Shell {
     /// Puts the gate up, then opens the capture: at no moment is a protected port open to
     /// everybody.
-    pub(crate) fn start(site: &Site, rules: RuleSet, mut sink: Sink, now: Instant) -> Result<Self, String> {
+    ///
+    /// Grants of the process before are adopted when `adopts` says so, and else withdrawn.
+    pub(crate) fn start(
+        site: &Site,
+        rules: RuleSet,
+        mut sink: Sink,
+        adopts: bool,
+        now: Instant,
+    ) -> Result<Self, String> {
         let mut gate = Gate::new(site)?;
+        if adopts {
+            gate.adopt_grants();
+        }
         gate.install(&rules)?;
         let capture = open_capture(site, &rules, now)?;
         let names = interface_names(site);
@@ -108,7 +120,28 @@ impl Shell {
         };
         let doors = shell.engine.door_count();
         shell.notice(Event::Boot { doors }, now);
+        if adopts {
+            shell.adopt(now)?;
+        }
         Ok(shell)
+    }
+
+    /// Takes over what the kernel still holds open and the rules account for; closes everything else.
+    fn adopt(&mut self, now: Instant) -> Result<(), String> {
+        let held = self.gate.held()?;
+        let adoption = adopt(&mut self.engine, &held, now);
+        for command in &adoption.withdrawals {
+            self.gate.execute(command).map_err(|error| {
+                format!("a grant of the process before that nobody accounts for stays: {}", error.reason())
+            })?;
+        }
+        if !held.is_empty() {
+            let (adopted, withdrawn) = (adoption.adopted, adoption.withdrawals.len());
+            log::info!(
+                "grants of the process before: {adopted} go on, those of {withdrawn} sources were withdrawn"
+            );
+        }
+        Ok(())
     }
 
     /// Looks after the capture; says when it must be looked after again, if nothing happens before.
