@@ -438,7 +438,7 @@ impl<const UNITS: usize> Engine<UNITS> {
         let (id, door, source) = (grant.id, grant.door_name.clone(), grant.source);
         let event = match change {
             Change::Opened { extended } => {
-                self.counters.opened += u64::from(grant.proof != Proof::Adopted);
+                self.counters.opened += 1;
                 let (ports, open_for, proof) = (grant.ports.clone(), grant.until.since(now), grant.proof);
                 let key = self.key_name(proof);
                 let one_shot = grant.terms.one_shot;
