@@ -7,6 +7,7 @@ pub mod capture;
 pub mod clock;
 pub mod confine;
 pub mod control;
+pub mod default_route;
 pub mod firewall;
 pub mod link_watch;
 mod netlink;

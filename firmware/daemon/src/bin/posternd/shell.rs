@@ -15,6 +15,7 @@ use postern_core::spa::policy;
 use postern_core::time::{Duration, Instant};
 use postern_hal_linux::capture::{CaptureEvent, LinuxCapture, RingBytes};
 use postern_hal_linux::clock::WallTime;
+use postern_hal_linux::default_route::DEFAULT_ROUTE;
 use postern_hal_linux::firewall::{RulesetWatch, Verification};
 use postern_hal_linux::link_watch::LinkWatch;
 use postern_hal_linux::random::random;
@@ -106,7 +107,7 @@ impl Shell {
             engine,
             gate,
             capture: Ears(capture),
-            links: watch_links(),
+            links: watch_links(site),
             sink,
             names,
             dropped: 0,
@@ -316,7 +317,11 @@ impl Machine for Shell {
             self.change_capture_back(before);
             return Err(error);
         }
-        self.names = interface_names(site);
+        if interface_names(site) != self.names {
+            self.names = interface_names(site);
+            // Routes matter, or do so no more. One that cannot be had is replaced by looking.
+            self.links = watch_links(site);
+        }
         self.sink.set_interfaces(self.names.clone());
         self.engine.replace_rules(rules, keys, now);
         Ok(())
@@ -354,9 +359,10 @@ fn watch_rules() -> Option<RulesetWatch> {
 }
 
 /// Without it, changes are found out within a second.
-fn watch_links() -> Option<LinkWatch> {
+fn watch_links(site: &Site) -> Option<LinkWatch> {
+    let routes = site.interfaces.iter().any(|name| name.as_str() == DEFAULT_ROUTE);
     let failed = |errno| log::warn!("the kernel does not tell when links change: {errno}");
-    LinkWatch::open().map_err(failed).ok()
+    LinkWatch::open(routes).map_err(failed).ok()
 }
 
 fn open_capture(site: &Site, rules: &RuleSet, now: Instant) -> Result<Option<LinuxCapture>, String> {
