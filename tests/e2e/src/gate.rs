@@ -264,7 +264,12 @@ impl Gate {
             Backend::Nftables => &[&["nft", "list", "ruleset"]],
         };
         let shown = commands.iter().map(|command| match self.namespace.output(command[0], &command[1..]) {
-            Ok(output) => format!("$ {}\n{}{}", command.join(" "), output.stdout, output.stderr),
+            Ok(output) => {
+                // Comments tell the time, which is never the same.
+                let lines = output.stdout.lines().filter(|line| !line.starts_with('#'));
+                let stdout: String = lines.flat_map(|line| [line, "\n"]).collect();
+                format!("$ {}\n{stdout}{}", command.join(" "), output.stderr)
+            }
             Err(error) => format!("$ {}\n{error:#}\n", command.join(" ")),
         });
         shown.collect()
