@@ -130,8 +130,17 @@ fn faults_of_the_firewall(backend: Backend) {
     expect_none_of(&scene, &["shadowed"]);
     run(&scene, "nft delete table inet site");
     run(&scene, "iptables -P INPUT DROP");
-    expect(&scene, "shadowed", Some("time-out"));
-    run(&scene, "iptables -A INPUT -p tcp --dport 22 -j ACCEPT");
+    match backend {
+        // What the gate accepts, no later rule of the same table is asked about.
+        Backend::Iptables => {
+            scene.knock(&MIXED).unwrap();
+            scene.expect_client_in(scene.ssh()).unwrap();
+        }
+        Backend::Nftables => {
+            expect(&scene, "shadowed", Some("time-out"));
+            run(&scene, "iptables -A INPUT -p tcp --dport 22 -j ACCEPT");
+        }
+    }
     expect_none_of(&scene, &["shadowed"]);
     run(&scene, "iptables -P INPUT ACCEPT");
     // Managers that may put their rules anywhere.
