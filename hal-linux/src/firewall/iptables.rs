@@ -292,14 +292,15 @@ impl Tools {
         self.iptables.run(&["-w", "-S"], "")
     }
 
-    /// Waits two seconds at most for another program's lock: who only looks does not hold up packets.
+    /// Does not wait for another program's lock, nor long for anything: who only looks does not hold up
+    /// packets, and looks again soon.
     fn list_soon(&self) -> Result<String, InstallError> {
-        self.iptables.run(&["-w", "2", "-S"], "")
+        self.iptables.look(&["-S"])
     }
 
     /// The same of the table nat.
     fn list_nat_soon(&self) -> Result<String, InstallError> {
-        self.iptables.run(&["-w", "2", "-t", "nat", "-S"], "")
+        self.iptables.look(&["-t", "nat", "-S"])
     }
 
     fn list_nat(&self) -> Result<String, InstallError> {
