@@ -16,6 +16,7 @@ both_back_ends!(
     termination_leaves_the_gate_shut,
     a_restart_leaves_no_gap_and_adopts_what_it_accounts_for,
     a_start_closes_what_it_cannot_account_for,
+    ports_are_shut_without_a_daemon,
     a_reload_leaves_no_gap_and_keeps_grants,
     a_bad_store_is_refused_on_reload,
     foreign_rules_are_left_alone,
@@ -236,4 +237,43 @@ fn stranger_tries(scene: &Scene) -> Flood {
         let source_port = u16::try_from(1024 + number % 60_000).unwrap_or(1024);
         frame(&link, source, target, source_port, Payload::syn(22))
     })
+}
+
+/// `--shut` on a machine where nothing of Postern was ever started: from a store, and from none.
+fn ports_are_shut_without_a_daemon(backend: Backend) {
+    let lab = postern_e2e::Lab::new().unwrap();
+    let gateway = lab.host("gateway").unwrap();
+    let client = lab.host("client").unwrap();
+    let _listener = postern_e2e::Listener::start(&gateway.namespace, &[22, 502]).unwrap();
+    let reach = |port| {
+        let target = SocketAddr::new(gateway.v4.into(), port);
+        probe::connect(&client.namespace, None, target, probe::SILENCE).unwrap()
+    };
+    let daemon = postern_e2e::binaries::path("posternd").unwrap();
+    let shut = |store: &std::path::Path| {
+        let store = store.to_string_lossy().into_owned();
+        let program = daemon.to_string_lossy().into_owned();
+        gateway.namespace.output(&program, &["--store", &store, "--shut"]).unwrap()
+    };
+    assert!(reach(22).is_open() && reach(502).is_open());
+    // No store: what a gateway is usually managed by is shut, and the unit failed.
+    let failed = shut(&lab.directory().join("none"));
+    assert_eq!(failed.status.code(), Some(3), "{failed:?}");
+    assert!(failed.stderr.contains("factory profile were shut"), "{failed:?}");
+    assert!(reach(22).is_silent() && reach(502).is_open());
+    // With one, its doors are, and a daemon that starts later goes on from there.
+    let store = lab.directory().join("shut.store");
+    let door = DoorText::new("service", &["tcp/22", "tcp/502"], &MIXED);
+    let site = Site::new(backend).door(door);
+    postern_e2e::gate::compile(&site, &store).unwrap();
+    let done = shut(&store);
+    assert!(done.status.success(), "{done:?}");
+    assert!(reach(22).is_silent() && reach(502).is_silent());
+    let _gate = postern_e2e::Gate::start(&lab, &gateway.namespace, &site).unwrap();
+    let knocker = postern_e2e::knock::Knocker::new(&client, &gateway).unwrap();
+    knocker.sequence(client.v4.into(), gateway.v4.into(), &MIXED, postern_e2e::process::LOOK_EVERY).unwrap();
+    // Also at the port that a gate of the other back end had shut.
+    for port in [502, 22] {
+        Session::get_in(&client.namespace, None, SocketAddr::new(gateway.v4.into(), port)).unwrap();
+    }
 }

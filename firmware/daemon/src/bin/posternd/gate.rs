@@ -37,6 +37,24 @@ impl Gate {
         Ok(Self { adapter, backend: site.backend, exempt, missed: false })
     }
 
+    /// Takes away a gate of the other back end, which an earlier configuration or a start that failed has
+    /// left behind: it knows none of the grants, and would shut out who was let in.
+    pub(crate) fn remove_the_others(site: &Site) {
+        let mut others = Box::new(site.clone());
+        others.backend = match site.backend {
+            Backend::Iptables => Backend::Nftables,
+            Backend::Nftables => Backend::Iptables,
+        };
+        // A kernel without that back end has no gate of it.
+        let Ok(mut gate) = Self::new(&others) else { return };
+        if gate.held().is_ok() {
+            log::warn!("a gate of the other back end stands here: taking it away");
+            if let Err(error) = gate.remove() {
+                log::error!("it still stands, and shuts out who is let in: {error}");
+            }
+        }
+    }
+
     /// Whether `site` wants the same back end with the same exemptions.
     pub(crate) fn suits(&self, site: &Site) -> bool {
         self.backend == site.backend && exempt_interfaces(site).is_ok_and(|exempt| exempt == self.exempt)

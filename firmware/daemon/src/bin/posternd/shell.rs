@@ -97,6 +97,8 @@ impl Shell {
             gate.adopt_grants();
         }
         gate.install(&rules)?;
+        // Only now: nothing is open in between.
+        Gate::remove_the_others(site);
         let capture = open_capture(site, &rules, now)?;
         let names = interface_names(site);
         sink.set_interfaces(names.clone());
