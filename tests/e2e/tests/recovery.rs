@@ -331,7 +331,8 @@ fn faults_of_the_log(backend: Backend) {
     let path = devices.join("log");
     let open = |path: &Path| {
         let socket = UnixDatagram::bind(path).unwrap();
-        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        // Longer than the longest pause between two tries of the daemon to reach it.
+        socket.set_read_timeout(Some(3 * DEADLINE)).unwrap();
         socket
     };
     let log = RefCell::new(Some(open(&path)));

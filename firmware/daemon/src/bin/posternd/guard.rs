@@ -77,6 +77,9 @@ impl Guard {
         // Nothing that could fail for want of the machine follows: a daemon that cannot start does not
         // begin to be watched, and is not what resets the machine again and again.
         let vigil = Vigil::begin(options, &mut shell, now).map_err(Failure::Other)?;
+        // Before memory is locked: what only the start needed does not stay.
+        let octets = postern_hal_linux::stack::give_back();
+        log::debug!("{octets} octets of the stack were given back");
         // Last: everything is open, and nothing of the network was read yet.
         let confinement = confinement::enter(options).map_err(Failure::Other)?;
         shell.notice(Event::Confinement(confinement), now);
