@@ -7,16 +7,14 @@ use core::ffi::c_void;
 
 use nix::libc;
 
-/// Octets below this function's own frame that stay: the red zone, and what is called before the next
-/// look at the stack's depth.
+/// Octets below the stack pointer that stay: the red zone, and what is called next anyway.
 const KEPT_BYTES: usize = 64 * 1024;
 
 /// Gives the pages back that the calling thread's stack does not use now. For the first thread, after the
-/// start and before memory is locked. Says how many octets; 0 when there is nothing to give or the kernel
-/// does not show where the stack is.
+/// start and before memory is locked. Says how many octets; 0 when there is nothing to give, or where the
+/// stack is cannot be told.
 pub fn give_back() -> usize {
-    let here = 0_u8;
-    let here = core::ptr::from_ref(&here) as usize;
+    let Some(here) = stack_pointer() else { return 0 };
     let Some(lowest) = lowest(here) else { return 0 };
     let page = 4096_usize.max(page_bytes());
     let end = here.saturating_sub(KEPT_BYTES) / page * page;
@@ -25,10 +23,30 @@ pub fn give_back() -> usize {
         return 0;
     }
     let start = lowest as *mut c_void;
-    // SAFETY: from the lowest address of this thread's stack to well below the frame of this function;
-    // nothing lives there, and what is written there later is written to fresh pages of zeros.
+    // SAFETY: from the lowest address of this thread's stack to well below the stack pointer, as it was
+    // when this function's frame, or that of the function it was inlined into, was complete: nothing lives
+    // there (not in the red zone either), and what is written there later finds fresh pages.
     let done = unsafe { libc::madvise(start, unused, libc::MADV_DONTNEED) };
     if done == 0 { unused } else { 0 }
+}
+
+/// Where the stack ends now. The address of a local variable would not do: it may lie high up in the frame
+/// of whatever function this is inlined into.
+fn stack_pointer() -> Option<usize> {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
+    {
+        let pointer: usize;
+        // SAFETY: copies a register into another one.
+        unsafe {
+            #[cfg(target_arch = "x86_64")]
+            core::arch::asm!("mov {}, rsp", out(reg) pointer, options(nomem, nostack, preserves_flags));
+            #[cfg(not(target_arch = "x86_64"))]
+            core::arch::asm!("mov {}, sp", out(reg) pointer, options(nomem, nostack, preserves_flags));
+        }
+        Some(pointer)
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm")))]
+    None
 }
 
 fn page_bytes() -> usize {

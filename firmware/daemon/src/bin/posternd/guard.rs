@@ -49,7 +49,9 @@ pub(crate) enum End {
 
 impl Guard {
     /// Chooses the configuration, counts the start, and only then uses any of it.
-    pub(crate) fn start(options: &Options, identity: Identity) -> Result<Self, Failure> {
+    /// Not inlined: what only it needs of the stack is given back when it has ended.
+    #[inline(never)]
+    pub(crate) fn start(options: &Options, identity: Identity) -> Result<Box<Self>, Failure> {
         let waiter =
             Waiter::new().map_err(|error| Failure::Other(format!("cannot take signals: {error}")))?;
         let mut clock = BootClock::new();
@@ -77,18 +79,20 @@ impl Guard {
         // Nothing that could fail for want of the machine follows: a daemon that cannot start does not
         // begin to be watched, and is not what resets the machine again and again.
         let vigil = Vigil::begin(options, &mut shell, now).map_err(Failure::Other)?;
+        let store = options.store.clone();
+        Ok(Box::new(Self { store, configuration, shell, desk: Desk::new(), peers, vigil, waiter, clock }))
+    }
+
+    /// Guards until told to stop. The rules stay when it ends.
+    #[inline(never)]
+    pub(crate) fn watch(mut self: Box<Self>, options: &Options) -> Result<End, String> {
         // Before memory is locked: what only the start needed does not stay.
         let octets = postern_hal_linux::stack::give_back();
         log::debug!("{octets} octets of the stack were given back");
         // Last: everything is open, and nothing of the network was read yet.
-        let confinement = confinement::enter(options).map_err(Failure::Other)?;
-        shell.notice(Event::Confinement(confinement), now);
-        let store = options.store.clone();
-        Ok(Self { store, configuration, shell, desk: Desk::new(), peers, vigil, waiter, clock })
-    }
-
-    /// Guards until told to stop. The rules stay when it ends.
-    pub(crate) fn watch(mut self) -> Result<End, String> {
+        let confinement = confinement::enter(options)?;
+        let now = self.clock.now();
+        self.shell.notice(Event::Confinement(confinement), now);
         let mut awake_since = self.clock.now();
         loop {
             let wake = self.once(awake_since)?;

@@ -147,7 +147,8 @@ fn run(options: &Options) -> Result<(), Failure> {
         LogDestination::Syslog => Diagnostics::to_syslog(options.level, identity.clone(), None),
     };
     diagnostics.install().map_err(|error| Failure::Other(error.to_string()))?;
-    let result = Guard::start(options, identity).and_then(|guard| guard.watch().map_err(Failure::Other));
+    let result =
+        Guard::start(options, identity).and_then(|guard| guard.watch(options).map_err(Failure::Other));
     // Who reads only the log must find the reason there, too.
     if let (Err(failure), LogDestination::Syslog) = (&result, options.log) {
         log::error!("{failure}");

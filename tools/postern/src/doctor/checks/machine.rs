@@ -189,6 +189,12 @@ pub(super) fn clock_and_log(facts: &Facts, findings: &mut Vec<Finding>) {
         let explains = &[Symptom::NotRecognised];
         findings.push(Finding::new(Severity::Warning, "clock-not-set", explains, message, fix));
     }
+    if facts.year >= YEAR_MIN && !facts.is_synchronised {
+        let message = "no time service keeps the clock right: what it shows is not trusted";
+        let fix = "run one (chrony, systemd-timesyncd), if keys have weekly windows or dates; nothing else needs it";
+        let explains = &[Symptom::NotRecognised];
+        findings.push(Finding::new(Severity::Note, "clock-not-kept", explains, message, fix));
+    }
     if !facts.has_syslog {
         let message = "nobody listens at /dev/log: the audit trail waits in memory, and is lost in the end";
         let fix = "start a syslog daemon, or posternd with --log stderr under a supervisor that keeps it";
