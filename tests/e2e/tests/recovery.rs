@@ -1,6 +1,6 @@
 //! Whatever happens around the daemon, an honest knock works again soon after, and nobody else gets in.
 //!
-//! A test run does each once. `POSTERN_RECOVERY=20` does each so many times and writes the times into
+//! A test run does each once. `POSTERN_RECOVERY=8` does each so many times and writes the times into
 //! `RECOVERY.md` beside the sources.
 
 use std::cell::RefCell;
@@ -118,12 +118,13 @@ fn note(fault: &str, backend: Backend, took: Duration) {
 }
 
 fn table(times: &BTreeMap<(String, &str), Vec<Duration>>) -> String {
-    let mut text = "# Recovery\n\nHow long after a fault an honest knock is granted again; both back ends in \
-         network namespaces on a machine with other work. From the moment at which everything that others have to \
-         mend is mended (the link is up again, the process was started again) to the record of the grant. The client \
-         knocks every 15 ms, which is in each time. In the rows of the packet filter the clock starts with the \
-         attack, and it is the time until the gate is right again.\n\n\
-         Made by `POSTERN_RECOVERY=20 cargo test -p postern-e2e --test recovery -- --test-threads=1` (as root).\n\n\
+    let mut text = "# Recovery\n\n\
+         How long after a fault an honest knock is granted again, on both back ends, in network namespaces on a machine that\n\
+         has other work, too: from the moment at which everything is mended that others have to mend (the link is up again,\n\
+         the process was started again) to the record of the grant. The client knocks every 15 ms, which is in each time. In\n\
+         the rows of the packet filter the clock starts with the attack, and it is the time until the gate is right again.\n\
+         After each fault the client got in, nobody else did, and everything the kernel held open had its end.\n\n\
+         Made by `POSTERN_RECOVERY=8 cargo test -p postern-e2e --test recovery -- --test-threads=1` (as root).\n\n\
          | fault | back end | times | median ms | longest ms |\n| --- | --- | --- | --- | --- |\n"
         .to_owned();
     for ((fault, backend), times) in times {
