@@ -87,7 +87,8 @@ impl LinuxCapture {
     /// Opens the interfaces that are there and waits for the others. The name "any" is every
     /// interface, captured cooked. There a frame with two VLAN tags cannot be read: recent kernels
     /// report the protocol behind the inner tag, but leave the tag before it. The VLAN interface
-    /// above shows it once more, without tags.
+    /// above shows it once more, without tags. The name "default-route" is the interface that has it,
+    /// whichever that is from time to time.
     ///
     /// # Errors
     /// [`CaptureOpenError`], except for an interface that is absent or down: that is reported by

@@ -45,6 +45,7 @@ pub use error::InstallError;
 pub use family::Family;
 pub use iptables::{IptablesFirewall, IptablesVariant};
 use leading::leadings;
+use member::Grants;
 pub use member::Member;
 pub use nftables::NftablesFirewall;
 pub(crate) use options::PROGRAM_DIRECTORIES;

@@ -8,8 +8,9 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
 };
 
-/// `RTMGRP_LINK` (`<linux/rtnetlink.h>`).
+/// `RTMGRP_LINK`, `RTMGRP_IPV4_ROUTE` and `RTMGRP_IPV6_ROUTE` (`<linux/rtnetlink.h>`).
 const LINKS: u32 = 1;
+const ROUTES: u32 = 0x40 | 0x400;
 
 /// Datagrams thrown away at once; what is left wakes us again.
 const DATAGRAMS_MAX: usize = 64;
@@ -22,14 +23,15 @@ pub struct LinkWatch {
 }
 
 impl LinkWatch {
-    /// Begins to listen.
+    /// Begins to listen; also to routes, when the default route decides which interface is captured.
     ///
     /// # Errors
     /// What socket(2) and bind(2) say.
-    pub fn open() -> Result<Self, Errno> {
+    pub fn open(routes: bool) -> Result<Self, Errno> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
-        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, LINKS))?;
+        let groups = if routes { LINKS | ROUTES } else { LINKS };
+        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
         Ok(Self { fd })
     }
 

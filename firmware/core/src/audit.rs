@@ -23,6 +23,8 @@ pub enum Proof {
     Sequence,
     /// A packet sealed with the key of this tag.
     Spa(KeyTag),
+    /// The process before this one let them in; the kernel still did when this one began.
+    Adopted,
 }
 
 /// Why a packet that wants to be one of Single Packet Authorization is refused, for filters.

@@ -21,7 +21,7 @@ use crate::port::{CeilingWrite, FirewallCommand, FirewallError, Frame, JournalFa
 use crate::rule::{DoorId, Name, Purpose, RuleSet, SequenceId};
 use crate::spa::key::KeyTag;
 use crate::spa::policy::WallTime;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::{self, Ignored};
 
 mod keys;
@@ -224,6 +224,20 @@ impl<const UNITS: usize> Engine<UNITS> {
         self.spa.replace_keys(keys);
     }
 
+    /// The kernel lets `source` reach all ports of `door` for `secs_left` more seconds, and a process
+    /// before this one told it to. Makes that a grant of its own, audited as adopted, and says so;
+    /// `false` when the rules in force do not account for it, so that it must be closed.
+    pub fn adopt(&mut self, door: DoorId, source: IpAddr, secs_left: u32, now: Instant) -> bool {
+        let left = Duration::from_secs(u64::from(secs_left));
+        let Some(adopted) =
+            self.rules.door(door).and_then(|rules| self.grants.adopt(door, rules, source, left, now))
+        else {
+            return false;
+        };
+        self.record(&adopted, Change::Opened { extended: false }, now);
+        true
+    }
+
     /// The keys in force.
     pub fn keys(&self) -> &Keys {
         &self.spa.keys
@@ -415,7 +429,7 @@ impl<const UNITS: usize> Engine<UNITS> {
     /// Empty when there is none, or not any more.
     fn key_name(&self, proof: Proof) -> Name {
         match proof {
-            Proof::Sequence => Name::new(),
+            Proof::Sequence | Proof::Adopted => Name::new(),
             Proof::Spa(tag) => self.spa.keys.name(tag).cloned().unwrap_or_default(),
         }
     }

@@ -251,13 +251,29 @@ impl GrantTable {
         if !self.has_place_for(id) {
             return Err(GrantsFull);
         }
-        let grant = Grant {
+        let grant = Grant { terms, ..self.new_grant(id, door, source, proof, (now, until)) };
+        self.grants.push(grant).map_err(|_| GrantsFull)?;
+        self.next_id = self.next_id.wrapping_add(1);
+        self.note_due(now);
+        Ok(())
+    }
+
+    /// The next one: wanted from `now` on, until `until`.
+    fn new_grant(
+        &self,
+        id: DoorId,
+        door: &Door,
+        source: IpAddr,
+        proof: Proof,
+        (now, until): (Instant, Instant),
+    ) -> Grant {
+        Grant {
             id: GrantId(self.next_id),
             door: Some(id),
             door_name: door.name.clone(),
             source,
             ports: door.ports.clone(),
-            terms,
+            terms: door.terms,
             proof,
             until,
             phase: Phase::Wanted,
@@ -268,11 +284,37 @@ impl GrantTable {
             revoked: None,
             is_overheld: false,
             only_shortens: false,
+        }
+    }
+
+    /// The kernel holds all ports of `door` open for `source`, and whoever told it to is gone. `None`
+    /// when that cannot be a grant of this door: for longer than it opens, for somebody it cannot let
+    /// in, or one that is there already; when connections should have ended with it, or when it is
+    /// not known whether the one it is good for has come; or when there is no place.
+    pub fn adopt(
+        &mut self,
+        id: DoorId,
+        door: &Door,
+        source: IpAddr,
+        left: Duration,
+        now: Instant,
+    ) -> Option<Grant> {
+        let own = door.terms.one_shot || door.terms.cut_at_end || !door.terms.can_admit(source);
+        let is_there = self.grants.iter().any(|grant| grant.door == Some(id) && grant.source == source);
+        if own || is_there || left > door.open_for || !self.has_place_for(id) {
+            return None;
+        }
+        let until = now + left;
+        let grant = Grant {
+            phase: Phase::Open,
+            due: until,
+            confirmed_until: Some(until),
+            ..self.new_grant(id, door, source, Proof::Adopted, (now, until))
         };
-        self.grants.push(grant).map_err(|_| GrantsFull)?;
+        self.grants.push(grant.clone()).ok()?;
         self.next_id = self.next_id.wrapping_add(1);
-        self.note_due(now);
-        Ok(())
+        self.note_due(until);
+        Some(grant)
     }
 
     /// Whether a new grant of `door` has a place: the last ones are kept for doors with few.

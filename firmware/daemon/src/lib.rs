@@ -3,6 +3,7 @@
 //! The binary beside it puts real adapters in; the simulator puts its own in and drives the very
 //! same turn.
 
+pub mod adoption;
 pub mod configuration;
 pub mod control;
 pub mod dispatch;

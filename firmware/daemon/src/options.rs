@@ -34,6 +34,8 @@ OPTIONS
     --log DESTINATION   syslog (default) or stderr
     --log-level LEVEL   error, warn, info (default), or debug, which shows every step of a knock
     --check             read the store, say what it holds, change nothing, and exit
+    --shut              shut the ports of the store's doors, or those of the factory profile when it cannot be
+                        used, and exit: for a unit that runs before any interface is up
     --uninstall         take Postern's own rules out of the firewall of the store's back end, and exit
     --help, --version
 
@@ -76,6 +78,8 @@ pub enum Action {
     Run,
     /// Only read the store.
     Check,
+    /// Only shut the ports.
+    Shut,
     /// Only take the rules away.
     Uninstall,
     /// Only connect standard input and output to a control socket.
@@ -202,6 +206,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Options, Usa
             "--log" => options.log = log_destination(value("--log")?)?,
             "--log-level" => options.level = log_level(value("--log-level")?)?,
             "--check" => options.action = Action::Check,
+            "--shut" => options.action = Action::Shut,
             "--uninstall" => options.action = Action::Uninstall,
             "--help" | "-h" => return Ok(Options { action: Action::Help, ..options }),
             "--version" | "-V" => return Ok(Options { action: Action::Version, ..options }),
@@ -272,6 +277,23 @@ mod tests {
         assert_eq!((dog.watchdog, dog.watchdog_secs), (Some(PathBuf::from("/dev/watchdog0")), Some(10)));
         assert!(read("--store x --watchdog-seconds 1").is_err());
         assert!(read("--store x").unwrap().confine && !read("--store x --no-confine").unwrap().confine);
+    }
+
+    /// What the units of this folder are started with is understood.
+    #[test]
+    fn the_units_say_what_we_read() {
+        for (unit, action) in [
+            (include_str!("../systemd/postern-shut.service"), Action::Shut),
+            (include_str!("../systemd/posternd.service"), Action::Run),
+        ] {
+            let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/sbin/posternd "));
+            let options = read(start.expect("a unit starts something")).unwrap();
+            assert_eq!(
+                (options.action, options.store),
+                (action, PathBuf::from("/dev/disk/by-partlabel/config"))
+            );
+        }
+        assert_eq!(read("--store x --shut").unwrap().action, Action::Shut);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
-use nix::net::if_::if_nametoindex;
+use nix::net::if_::{if_indextoname, if_nametoindex};
 use pcap::{Active, Capture, Direction, Error as PcapError, Linktype};
 use postern_core::limits::FRAME_BYTES_MAX;
 use postern_core::port::LinkType;
@@ -15,6 +15,7 @@ use super::filter::Interest;
 use super::handle::{self, ActivateError, Settings};
 use super::{InterfaceName, RingBytes};
 use crate::bpf::Program;
+use crate::default_route::{self, DEFAULT_ROUTE};
 
 /// How often an interface is looked after: an absent one is tried, the drop counter of a present
 /// one read, and its disappearance noticed even when nothing arrives.
@@ -229,6 +230,9 @@ impl Interface {
 /// Whether the interface of this name is the one with this index. When the kernel cannot tell (no
 /// descriptor is free), it is.
 fn is_still(name: &str, index: u32) -> bool {
+    if name == DEFAULT_ROUTE {
+        return default_route::index().map_or(true, |current| current == Some(index));
+    }
     match if_nametoindex(name) {
         Ok(current) => current == index,
         Err(Errno::ENODEV | Errno::ENXIO) => name == ANY,
@@ -237,7 +241,9 @@ fn is_still(name: &str, index: u32) -> bool {
 }
 
 fn open(name: &InterfaceName, interest: &Interest, ring: RingBytes) -> Result<Open, CaptureOpenError> {
-    let index = match if_nametoindex(name.as_str()) {
+    let device = device(name)?;
+    let device = &device;
+    let index = match if_nametoindex(device.as_str()) {
         Ok(index) => index,
         Err(_) if name == ANY => 0,
         Err(Errno::ENODEV | Errno::ENXIO) => return Err(CaptureOpenError::NoSuchInterface(name.clone())),
@@ -249,7 +255,7 @@ fn open(name: &InterfaceName, interest: &Interest, ring: RingBytes) -> Result<Op
         frame_octets: i32::try_from(FRAME_BYTES_MAX).unwrap_or(i32::MAX),
         ring_octets: i32::try_from(ring.0).unwrap_or(i32::MAX),
     };
-    let capture = handle::open(name, settings).map_err(|error| match error {
+    let capture = handle::open(device, settings).map_err(|error| match error {
         ActivateError::NoSuchInterface => CaptureOpenError::NoSuchInterface(name.clone()),
         ActivateError::InterfaceDown => CaptureOpenError::InterfaceDown(name.clone()),
         ActivateError::NoPrivilege => CaptureOpenError::NoPrivilege(name.clone()),
@@ -268,6 +274,26 @@ fn open(name: &InterfaceName, interest: &Interest, ring: RingBytes) -> Result<Op
     drain(&mut capture, ring);
     handle::attach(&capture, &program).map_err(refused)?;
     Ok(Open { capture, link, index, dropped: 0 })
+}
+
+/// The interface a name of the site stands for now.
+fn device(name: &InterfaceName) -> Result<InterfaceName, CaptureOpenError> {
+    if name.as_str() != DEFAULT_ROUTE {
+        return Ok(name.clone());
+    }
+    let other = |reason: String| CaptureOpenError::Other(name.clone(), reason);
+    let index = default_route::index().map_err(|error| other(format!("cannot ask for it: {error:?}")))?;
+    let index = index.ok_or_else(|| CaptureOpenError::NoSuchInterface(name.clone()))?;
+    match if_indextoname(index) {
+        Ok(device) => device
+            .to_str()
+            .ok()
+            .and_then(|device| InterfaceName::try_from(device).ok())
+            .ok_or_else(|| other("its interface has a name that is no text".to_owned())),
+        // It went away in between.
+        Err(Errno::ENXIO | Errno::ENODEV) => Err(CaptureOpenError::NoSuchInterface(name.clone())),
+        Err(errno) => Err(other(errno.to_string())),
+    }
 }
 
 /// Throws away what the ring holds: no more than fits.

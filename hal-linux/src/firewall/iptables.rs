@@ -13,7 +13,7 @@ use super::error::{IPSET_OPTIONS, firewall_error};
 use super::ipset::IpSets;
 use super::iptables_rules::{Names, Rules};
 use super::program::Program;
-use super::{Drift, Family, FirewallOptions, InstallError, Member, Verification};
+use super::{Drift, Family, FirewallOptions, Grants, InstallError, Member, Verification};
 use crate::netlink::NetlinkError;
 
 /// Times an installation is tried when INPUT was changed by somebody else between reading it and
@@ -55,8 +55,8 @@ pub struct IptablesFirewall {
     names: Box<Names>,
     sets: IpSets,
     connections: Connections,
-    /// Whether this process has installed the gate: members of the grant sets are its own then.
-    has_installed: bool,
+    /// What becomes of grants at the next installation.
+    grants: Grants,
 }
 
 /// The programs of one family.
@@ -75,15 +75,15 @@ impl IptablesFirewall {
         let sets = IpSets::open().map_err(while_doing("open a netlink socket to netfilter"))?;
         let connections = Connections::open().map_err(while_doing("open a netlink socket"))?;
         let names = Box::new(Names::new(&options));
-        Ok(Self { names, options, variant, sets, connections, has_installed: false })
+        Ok(Self { names, options, variant, sets, connections, grants: Grants::Unknown })
     }
 
     /// Puts the gate up, or replaces it, atomically for each family. Protected ports are exchanged
     /// first, so that none is open for a moment; when the rules cannot be put in, they are
     /// exchanged back.
     ///
-    /// The first time in a process all grants are withdrawn, as nobody accounts for them; later
-    /// they stay.
+    /// The first time in a process all grants are withdrawn, as nobody accounts for them, unless
+    /// they were adopted; later they stay.
     ///
     /// # Errors
     /// [`InstallError`] with the program's own words; the gate is as it was before.
@@ -106,10 +106,10 @@ impl IptablesFirewall {
             log::warn!("{error}");
         }
         installed?;
-        if !self.has_installed {
+        if self.grants != Grants::Own {
             self.connections.cut_everybodys(rules);
         }
-        self.has_installed = true;
+        self.grants = Grants::Own;
         Ok(())
     }
 
@@ -135,8 +135,17 @@ impl IptablesFirewall {
         for name in self.names.sets() {
             destroy(&mut self.sets, name)?;
         }
-        self.has_installed = false;
+        self.grants = Grants::Unknown;
         Ok(())
+    }
+
+    /// The grants of a process before this one are kept by the first installation, to be accounted
+    /// for: whoever calls this lists them then, and closes what it cannot account for. Grants for one
+    /// connection are withdrawn all the same.
+    pub fn adopt_grants(&mut self) {
+        if self.grants == Grants::Unknown {
+            self.grants = Grants::Adopted;
+        }
     }
 
     /// What the kernel holds open now.
@@ -212,10 +221,11 @@ impl IptablesFirewall {
 
     fn create_sets(&mut self, families: &[Family]) -> Result<(), InstallError> {
         for &family in families {
-            for name in [false, true].map(|once| self.names.grants(family, once)) {
+            for once in [false, true] {
+                let name = self.names.grants(family, once);
                 let created = self.sets.create_grants(name, family, self.options.members_max);
                 created.map_err(while_doing("create a set of grants (hash:ip,port)"))?;
-                if !self.has_installed {
+                if self.grants.are_withdrawn(once) {
                     self.sets.flush(name).map_err(while_doing("empty a set of grants"))?;
                 }
             }
@@ -282,14 +292,15 @@ impl Tools {
         self.iptables.run(&["-w", "-S"], "")
     }
 
-    /// Waits two seconds at most for another program's lock: who only looks does not hold up packets.
+    /// Does not wait for another program's lock, nor long for anything: who only looks does not hold up
+    /// packets, and looks again soon.
     fn list_soon(&self) -> Result<String, InstallError> {
-        self.iptables.run(&["-w", "2", "-S"], "")
+        self.iptables.look(&["-S"])
     }
 
     /// The same of the table nat.
     fn list_nat_soon(&self) -> Result<String, InstallError> {
-        self.iptables.run(&["-w", "2", "-t", "nat", "-S"], "")
+        self.iptables.look(&["-t", "nat", "-S"])
     }
 
     fn list_nat(&self) -> Result<String, InstallError> {

@@ -15,3 +15,26 @@ pub struct Member {
     /// member.
     pub remaining_secs: Option<u32>,
 }
+
+/// What becomes of the grants that are in force when the gate is put up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Grants {
+    /// They are this process's own, and go on.
+    Own,
+    /// A process before this one made them. They go on, to be accounted for, but for those for one
+    /// connection: nobody knows whether theirs has come already.
+    Adopted,
+    /// They are withdrawn.
+    Unknown,
+}
+
+impl Grants {
+    /// Whether those for one connection, or the others, are withdrawn.
+    pub(super) const fn are_withdrawn(self, once: bool) -> bool {
+        match self {
+            Grants::Own => false,
+            Grants::Adopted => once,
+            Grants::Unknown => true,
+        }
+    }
+}

@@ -15,7 +15,7 @@ use super::error::{NFT_OPTIONS, firewall_error};
 use super::nf_tables::{Element, NfTable};
 use super::nftables_script::{self as script, Chain, Installation, LEAD, PROTECTED};
 use super::program::Program;
-use super::{Drift, Family, FirewallOptions, InstallError, Member, Verification, leadings};
+use super::{Drift, Family, FirewallOptions, Grants, InstallError, Member, Verification, leadings};
 use crate::netlink::NetlinkError;
 
 /// Times an installation is tried when the table was changed by somebody else between reading it
@@ -29,8 +29,8 @@ pub struct NftablesFirewall {
     options: FirewallOptions,
     table: NfTable,
     connections: Connections,
-    /// Whether this process has installed the gate: elements of the grant sets are its own then.
-    has_installed: bool,
+    /// What becomes of grants at the next installation.
+    grants: Grants,
 }
 
 impl NftablesFirewall {
@@ -42,13 +42,13 @@ impl NftablesFirewall {
         let table = NfTable::open(options.name.clone());
         let table = table.map_err(while_doing("open a netlink socket to netfilter"))?;
         let connections = Connections::open().map_err(while_doing("open a netlink socket"))?;
-        Ok(Self { options, table, connections, has_installed: false })
+        Ok(Self { options, table, connections, grants: Grants::Unknown })
     }
 
     /// Puts the gate up, or replaces it, in one transaction.
     ///
-    /// The first time in a process all grants are withdrawn, as nobody accounts for them; later
-    /// they stay.
+    /// The first time in a process all grants are withdrawn, as nobody accounts for them, unless
+    /// they were adopted; later they stay.
     ///
     /// # Errors
     /// [`InstallError`] with the program's own words; the gate is as it was before.
@@ -65,7 +65,7 @@ impl NftablesFirewall {
                 doors: rules,
                 leads,
                 protected: &protected,
-                flush_grants: !self.has_installed,
+                kept: self.grants,
             };
             match nft.run(&["-f", "-"], &installation.to_script()) {
                 Err(InstallError::ProgramFailed { .. })
@@ -75,10 +75,10 @@ impl NftablesFirewall {
                 }
                 other => {
                     other?;
-                    if !self.has_installed {
+                    if self.grants != Grants::Own {
                         self.connections.cut_everybodys(rules);
                     }
-                    self.has_installed = true;
+                    self.grants = Grants::Own;
                     return Ok(());
                 }
             }
@@ -92,8 +92,17 @@ impl NftablesFirewall {
     /// [`InstallError`]; nothing was changed then.
     pub fn remove(&mut self) -> Result<(), InstallError> {
         self.nft()?.run(&["-f", "-"], &script::removal(&self.options))?;
-        self.has_installed = false;
+        self.grants = Grants::Unknown;
         Ok(())
+    }
+
+    /// The grants of a process before this one are kept by the first installation, to be accounted
+    /// for: whoever calls this lists them then, and closes what it cannot account for. Grants for one
+    /// connection are withdrawn all the same.
+    pub fn adopt_grants(&mut self) {
+        if self.grants == Grants::Unknown {
+            self.grants = Grants::Adopted;
+        }
     }
 
     /// What the kernel holds open now.

@@ -10,7 +10,7 @@ use postern_core::rule::RuleSet;
 
 use super::conntrack::cuts;
 use super::nf_tables::Hook;
-use super::{Family, FirewallOptions, leadings};
+use super::{Family, FirewallOptions, Grants, leadings};
 
 /// The base chain.
 const INPUT: &str = "input";
@@ -197,8 +197,8 @@ pub(super) struct Installation<'a> {
     pub(super) leads: bool,
     /// Ports that are protected now.
     pub(super) protected: &'a BTreeSet<ServicePort>,
-    /// Whether grants are withdrawn.
-    pub(super) flush_grants: bool,
+    /// What becomes of the grants there are.
+    pub(super) kept: Grants,
 }
 
 impl Installation<'_> {
@@ -212,16 +212,15 @@ impl Installation<'_> {
         let table = options.name.as_str();
         let mut script = format!("add table inet {table}\n");
         for (family, address) in [(Family::V4, "ipv4_addr"), (Family::V6, "ipv6_addr")] {
-            for (set, flags) in
-                [(grants(family, false), "timeout"), (grants(family, true), "dynamic, timeout")]
-            {
+            for (once, flags) in [(false, "timeout"), (true, "dynamic, timeout")] {
+                let set = grants(family, once);
                 let _ = writeln!(
                     script,
                     "add set inet {table} {set} {{ type {address} . inet_proto . inet_service; flags {flags}; \
                      timeout {TIMEOUT_SECS_DEFAULT}s; size {}; }}",
                     options.members_max
                 );
-                if self.flush_grants {
+                if self.kept.are_withdrawn(once) {
                     let _ = writeln!(script, "flush set inet {table} {set}");
                 }
             }
@@ -318,16 +317,16 @@ mod tests {
         builder.build().unwrap()
     }
 
-    fn script(doors: &RuleSet, leads: bool, flush_grants: bool) -> String {
+    fn script(doors: &RuleSet, leads: bool, kept: Grants) -> String {
         let protected = BTreeSet::from([ServicePort::tcp(22), ServicePort::tcp(80)]);
         let options = &FirewallOptions::default();
-        Installation { options, doors, leads, protected: &protected, flush_grants }.to_script()
+        Installation { options, doors, leads, protected: &protected, kept }.to_script()
     }
 
     #[test]
     fn ports_that_stay_are_not_deleted() {
         let doors = doors(&[("ssh", ServicePort::tcp(22), None), ("snmp", ServicePort::udp(161), None)]);
-        let script = script(&doors, false, false);
+        let script = script(&doors, false, Grants::Own);
         assert!(script.contains("delete element inet postern protected { tcp . 80 }\n"), "{script}");
         assert!(script.contains("add element inet postern protected { tcp . 22, udp . 161 }\n"), "{script}");
         assert!(!script.contains("flush set"), "{script}");
@@ -337,7 +336,7 @@ mod tests {
 
     #[test]
     fn grants_are_flushed_and_no_port_is_an_empty_list() {
-        let script = script(&RuleSet::empty(), false, true);
+        let script = script(&RuleSet::empty(), false, Grants::Unknown);
         assert_eq!(script.matches("flush set").count(), 4, "{script}");
         assert!(!script.contains("add element"), "{script}");
     }
@@ -345,10 +344,10 @@ mod tests {
     #[test]
     fn doors_behind_the_gateway_come_and_go() {
         let plc = ("plc", ServicePort::tcp(10_022), Some("2001:db8::5"));
-        let there = script(&doors(&[plc]), false, false);
+        let there = script(&doors(&[plc]), false, Grants::Own);
         assert!(there.contains("dnat ip6 to [2001:db8::5]:22 comment \"tcp/10022 to [2001:db8::5]:22\"\n"));
         assert!(there.contains("ip6 daddr 2001:db8::5 tcp dport 22 drop"), "{there}");
-        let gone = script(&RuleSet::empty(), true, false);
+        let gone = script(&RuleSet::empty(), true, Grants::Own);
         assert!(gone.contains("delete chain inet postern lead\n"), "{gone}");
         assert!(gone.contains("delete chain inet postern forward\n"), "{gone}");
     }

@@ -15,8 +15,11 @@ use nix::sys::signal::SigSet;
 
 use super::InstallError;
 
-/// Time a program has. It includes waiting for the lock of iptables.
+/// Time a program has that changes something. It includes waiting for the lock of iptables.
 const LIMIT: Duration = Duration::from_secs(10);
+
+/// Time a program has that only looks, while packets wait: it takes some milliseconds.
+const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
 /// Pause between two looks whether a program has ended that says nothing more.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -52,6 +55,15 @@ impl Program {
     /// When it cannot be run, fails, says too much or takes longer than it may.
     pub(super) fn run(&self, arguments: &[&str], input: &str) -> Result<String, InstallError> {
         self.run_within(LIMIT, arguments, input)
+    }
+
+    /// The same for a program that only looks: one that hangs is given up soon, as nothing but the look is
+    /// lost by that.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub(super) fn look(&self, arguments: &[&str]) -> Result<String, InstallError> {
+        self.run_within(LOOK_LIMIT, arguments, "")
     }
 
     fn run_within(&self, limit: Duration, arguments: &[&str], input: &str) -> Result<String, InstallError> {
@@ -262,6 +274,12 @@ mod tests {
         let deaf = program("sleep").run_within(Duration::from_millis(50), &["60"], &"x".repeat(1 << 20));
         assert!(matches!(deaf, Err(InstallError::ProgramTimeout { .. })), "{deaf:?}");
         assert!(started.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_look_is_given_up_soon() {
+        let hung = program("sleep").look(&["60"]);
+        assert!(matches!(hung, Err(InstallError::ProgramTimeout { limit_secs: 1, .. })), "{hung:?}");
     }
 
     #[test]

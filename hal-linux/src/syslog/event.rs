@@ -273,6 +273,7 @@ const fn proof_name(proof: Proof) -> &'static str {
     match proof {
         Proof::Sequence => "sequence",
         Proof::Spa(_) => "spa",
+        Proof::Adopted => "adopted",
     }
 }
 

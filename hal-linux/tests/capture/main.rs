@@ -492,7 +492,7 @@ fn dropped_frames_are_counted() {
 fn a_change_of_a_link_wakes() {
     in_namespace(|| {
         cable("near", "far");
-        let (mut watch, mut waiter) = (LinkWatch::open().unwrap(), Waiter::new().unwrap());
+        let (mut watch, mut waiter) = (LinkWatch::open(false).unwrap(), Waiter::new().unwrap());
         for change in ["link set far down", "link set far name away", "link del near"] {
             // Carriers settle a little later than the command that moves them returns.
             while waiter

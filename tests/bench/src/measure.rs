@@ -30,11 +30,11 @@ pub struct Effort {
 
 impl Effort {
     /// What is written down.
-    pub const FULL: Effort = Effort { scans: 50, samples: 120, frames: 200_000, rest_s: 30, brief: false };
+    pub const FULL: Effort = Effort { scans: 50, samples: 120, frames: 200_000, rest_s: 60, brief: false };
     /// In under ten minutes.
-    pub const BRIEF: Effort = Effort { scans: 12, samples: 60, frames: 100_000, rest_s: 10, brief: true };
+    pub const BRIEF: Effort = Effort { scans: 12, samples: 60, frames: 100_000, rest_s: 60, brief: true };
     /// To see that it works.
-    pub const QUICK: Effort = Effort { scans: 5, samples: 20, frames: 40_000, rest_s: 3, brief: true };
+    pub const QUICK: Effort = Effort { scans: 5, samples: 20, frames: 40_000, rest_s: 5, brief: true };
 }
 
 /// A benchmark.

@@ -48,13 +48,36 @@ pub fn memory_kb(pid: u32) -> Result<(u64, u64)> {
     Ok((field(&text, "Rss:")?, field(&text, "Pss:")?))
 }
 
-/// How often it was switched to, by its own will or not.
+/// How often it slept and was woken: it went to sleep of its own will.
 ///
 /// # Errors
 /// When it is gone.
-pub fn switches(pid: u32) -> Result<u64> {
+pub fn wake_ups(pid: u32) -> Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    Ok(field(&text, "voluntary_ctxt_switches:")? + field(&text, "nonvoluntary_ctxt_switches:")?)
+    field(&text, "voluntary_ctxt_switches:")
+}
+
+/// CPU time in milliseconds of programs it has started and that ended.
+///
+/// # Errors
+/// When it is gone.
+pub fn childrens_cpu_ms(pid: u32) -> Result<u64> {
+    // In ticks of 10 ms (`USER_HZ`), the 16th and 17th field; the name before them may have blanks.
+    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = text.rsplit(") ").next().context("no state")?;
+    let ticks =
+        |at: usize| fields.split_whitespace().nth(at).context("no value")?.parse::<u64>().map_err(Into::into);
+    let (user, system): (Result<u64>, Result<u64>) = (ticks(13), ticks(14));
+    Ok((user? + system?) * 10)
+}
+
+/// Memory that is nobody else's and holds data, in kB: no program file, no ring.
+///
+/// # Errors
+/// When it is gone.
+pub fn own_kb(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    field(&text, "RssAnon:")
 }
 
 fn field(text: &str, name: &str) -> Result<u64> {

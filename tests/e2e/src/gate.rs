@@ -49,8 +49,19 @@ pub struct Gate {
     options: Vec<String>,
     /// Environment variables beyond those every daemon gets.
     environment: Vec<(String, String)>,
+    /// How it is started.
+    stage: Stage,
     /// Logs of the processes before this one.
     past: Vec<Lines>,
+}
+
+/// What is prepared in the process before it becomes the daemon.
+#[derive(Clone, Debug, Default)]
+struct Stage {
+    /// A directory that it sees as `/dev`, and that its log goes to.
+    devices: Option<PathBuf>,
+    /// Seconds that have passed since boot beyond what the machine says (time_namespaces(7)).
+    later_secs: Option<u64>,
 }
 
 impl Gate {
@@ -72,7 +83,8 @@ impl Gate {
         let number = STORES.fetch_add(1, Ordering::Relaxed);
         let store = lab.directory().join(format!("gate-{number}.store"));
         compile(site, &store)?;
-        let daemon = spawn(namespace, &store, &[], &[])?;
+        let stage = Stage::default();
+        let daemon = spawn(namespace, &store, (&[], &[]), &stage, false)?;
         let (namespace, backend) = (namespace.clone(), site.backend());
         Ok(Self {
             namespace,
@@ -81,6 +93,7 @@ impl Gate {
             daemon,
             options: Vec::new(),
             environment: Vec::new(),
+            stage,
             past: Vec::new(),
         })
     }
@@ -103,6 +116,11 @@ impl Gate {
     /// How many lines it has logged: a mark for [`Gate::wait_for_log`].
     pub fn log_mark(&self) -> usize {
         self.daemon.stderr().count()
+    }
+
+    /// Everything it has logged after `mark`.
+    pub fn log_since(&self, mark: usize) -> Vec<String> {
+        self.daemon.stderr().since(mark)
     }
 
     /// Lines of the running process's log that hold `words` (see [`process::holds`]).
@@ -176,7 +194,24 @@ impl Gate {
     /// # Errors
     /// When it cannot be started.
     pub fn relaunch(&mut self) -> Result<()> {
-        let next = spawn(&self.namespace, &self.store, &self.options, &self.environment)?;
+        self.launch_again(false)
+    }
+
+    /// The same, and the process stands still before its first step, until it gets `SIGCONT`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn relaunch_held(&mut self) -> Result<()> {
+        self.launch_again(true)?;
+        let state = format!("/proc/{}/stat", self.daemon.pid());
+        let stopped = || std::fs::read_to_string(&state).ok().filter(|stat| stat.contains(") T "));
+        process::wait_until("the process to stand still", stopped)?;
+        Ok(())
+    }
+
+    fn launch_again(&mut self, held: bool) -> Result<()> {
+        let next =
+            spawn(&self.namespace, &self.store, (&self.options, &self.environment), &self.stage, held)?;
         let last = std::mem::replace(&mut self.daemon, next);
         self.past.push(last.stderr().clone());
         Ok(())
@@ -202,6 +237,26 @@ impl Gate {
         self.restart_with(options)
     }
 
+    /// Ends the process and starts a new one that logs to the syslog socket `log` in `devices`.
+    ///
+    /// # Errors
+    /// When it does not end, or cannot be started. It is not waited for: its log is elsewhere.
+    pub fn restart_with_syslog(&mut self, devices: &Path) -> Result<()> {
+        self.terminate()?;
+        self.stage.devices = Some(devices.to_owned());
+        self.relaunch()
+    }
+
+    /// Ends the process and starts a new one to which the machine runs for `secs` longer.
+    ///
+    /// # Errors
+    /// When it does not end, or the new one does not get ready.
+    pub fn restart_later(&mut self, secs: u64) -> Result<()> {
+        self.terminate()?;
+        self.stage.later_secs = Some(secs);
+        self.restart()
+    }
+
     /// The firewall of the namespace, as its own tools show it.
     pub fn firewall(&self) -> String {
         let commands: &[&[&str]] = match self.backend {
@@ -209,7 +264,12 @@ impl Gate {
             Backend::Nftables => &[&["nft", "list", "ruleset"]],
         };
         let shown = commands.iter().map(|command| match self.namespace.output(command[0], &command[1..]) {
-            Ok(output) => format!("$ {}\n{}{}", command.join(" "), output.stdout, output.stderr),
+            Ok(output) => {
+                // Comments tell the time, which is never the same.
+                let lines = output.stdout.lines().filter(|line| !line.starts_with('#'));
+                let stdout: String = lines.flat_map(|line| [line, "\n"]).collect();
+                format!("$ {}\n{stdout}{}", command.join(" "), output.stderr)
+            }
             Err(error) => format!("$ {}\n{error:#}\n", command.join(" ")),
         });
         shown.collect()
@@ -231,14 +291,35 @@ fn control_of(store: &Path) -> PathBuf {
 fn spawn(
     namespace: &Namespace,
     store: &Path,
-    options: &[String],
-    environment: &[(String, String)],
+    (options, environment): (&[String], &[(String, String)]),
+    stage: &Stage,
+    held: bool,
 ) -> Result<Background> {
     let program = binaries::path("posternd")?;
+    let log = if stage.devices.is_some() { "syslog" } else { "stderr" };
     // The daemon calls the firewall's own tools by name.
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    let mut command = namespace.command(&program.to_string_lossy())?;
-    command.arg("--store").arg(store).args(["--log", "stderr"]).env("PATH", path);
+    let mut command = match stage {
+        _ if held => {
+            let mut shell = namespace.command("/bin/sh")?;
+            shell.args(["-c", "kill -STOP $$; exec \"$0\" \"$@\""]).arg(&program);
+            shell
+        }
+        // `ip netns exec` has made a mount namespace, which is gone with the process.
+        Stage { devices: Some(devices), .. } => {
+            let mut shell = namespace.command("/bin/sh")?;
+            shell.args(["-c", "mount --bind \"$0\" /dev && exec \"$@\""]).arg(devices).arg(&program);
+            shell
+        }
+        Stage { later_secs: Some(secs), .. } => {
+            let mut unshare = namespace.command("unshare")?;
+            let secs = secs.to_string();
+            unshare.args(["--time", "--monotonic", &secs, "--boottime", &secs, "--"]).arg(&program);
+            unshare
+        }
+        Stage { .. } => namespace.command(&program.to_string_lossy())?,
+    };
+    command.arg("--store").arg(store).args(["--log", log]).env("PATH", path);
     // Members of the group may connect, and must log in: the console does, as nobody.
     command.arg("--control").arg(control_of(store)).args(["--control-group", "nogroup"]);
     command.args(options).envs(environment.iter().map(|(name, value)| (name, value)));

@@ -154,6 +154,8 @@ impl Lab {
             "the kernel has no tun devices (CONFIG_TUN, /dev/net/tun)"
         );
         let pipe = self.directory.join(format!("{interface}.socket"));
+        // Of a link that there was before.
+        let _ = std::fs::remove_file(&pipe);
         let device = format!("TUN,tun-name={interface},tun-type=tun,iff-no-pi,iff-up");
         // Sequential packets keep the boundaries of what they carry.
         let listen = format!("UNIX-LISTEN:{},type=5", pipe.display());

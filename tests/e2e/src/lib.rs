@@ -33,6 +33,7 @@ pub mod sender;
 pub mod site;
 pub mod sshd;
 pub mod tool;
+pub mod tracer;
 pub mod watch;
 
 pub use backend::Backend;
@@ -44,3 +45,4 @@ pub use listener::Listener;
 pub use namespace::Namespace;
 pub use scene::Scene;
 pub use site::{DoorText, Site};
+pub use tracer::Tracer;

@@ -222,3 +222,34 @@ fn it_refuses_to_be_the_superuser() {
     let output = process::output(second.args(["--log", "stderr", "--user", "nobody"])).unwrap();
     assert!(output.stderr.contains("another program uses"), "{}", output.stderr);
 }
+
+/// A line of `/proc/PID/status`.
+fn status(pid: u32, what: &str) -> String {
+    let path = format!("/proc/{pid}/status");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{what}:")));
+    line.unwrap_or_else(|| panic!("no {what} in {path}")).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn it_runs_with_nothing() {
+    let cabinet = Cabinet::new();
+    let mut person = cabinet.person();
+    // Somebody is served: it is confined by now.
+    enrol(&mut person);
+    let pid = cabinet.console.pid();
+    for what in ["CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb"] {
+        assert_eq!(status(pid, what), "0".repeat(16), "{what}");
+    }
+    assert_eq!((status(pid, "NoNewPrivs"), status(pid, "Seccomp")), ("1".into(), "2".into()));
+    assert_eq!(status(pid, "Uid"), ["65534"; 4].join(" "));
+    println!(
+        "postern-console as user 65534: CapEff {}, Seccomp {}",
+        status(pid, "CapEff"),
+        status(pid, "Seccomp")
+    );
+    // It started nothing, and has nothing but its line, the daemon, and its log.
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    assert_eq!(children.trim(), "");
+    person.say("status", "laboratory> ").unwrap();
+}

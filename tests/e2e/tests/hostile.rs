@@ -16,6 +16,7 @@ both_back_ends!(
     scans_of_nmap_open_nothing,
     scans_in_reverse_and_random_order_open_nothing,
     scans_of_all_protocols_open_nothing,
+    the_fastest_scan_is_told_in_few_lines_and_no_grant_is_lost,
     scans_open_no_door_although_every_order_is_a_sequence,
     fifty_overlapping_clients_all_get_in,
     fifty_overlapping_clients_all_get_in_with_the_most_doors,
@@ -122,6 +123,63 @@ fn scans_in_reverse_and_random_order_open_nothing(backend: Backend) {
         scan(&scene, ports.into_iter().map(Payload::syn).collect());
         expect_nothing_opened(&mut scene, &format!("a scan in the random order of seed {seed}"));
     }
+}
+
+/// As fast as this machine sends: from ever new sources, at all ports, and at the first knock in between,
+/// while people come in.
+fn the_fastest_scan_is_told_in_few_lines_and_no_grant_is_lost(backend: Backend) {
+    const FRAMES: u64 = 400_000;
+    let mut scene = Scene::with_door(Site::new(backend), &MIXED, "60s").unwrap();
+    let people = scene.client.more_addresses(CROWD, &scene.gateway).unwrap();
+    let (link, target): (Link, IpAddr) = (
+        Link { source: scene.stranger.mac, target: scene.gateway.mac, tags: Vec::new() },
+        scene.gateway.v4.into(),
+    );
+    let sender = FrameSender::open(&scene.stranger.namespace, "eth0").unwrap();
+    let started = std::time::Instant::now();
+    let mut state = 7_u64;
+    let flood = Flood::start(sender, u32::MAX, FRAMES, move |number| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let [a, b, c, d, e, ..] = state.to_be_bytes();
+        let source = IpAddr::from([11, a, b, c]);
+        let anywhere = Payload::syn(u16::from_be_bytes([d, e]).max(1));
+        frame(&link, source, target, 40_001, if number % 2 == 0 { anywhere } else { MIXED[0] })
+    });
+    wait_until("the scan to be under way", || (flood.sent() > 5000).then_some(())).unwrap();
+    let knocker = Knocker::new(&scene.client, &scene.gateway).unwrap();
+    for person in &people {
+        knocker.sequence((*person).into(), target, &MIXED, Duration::from_millis(2)).unwrap();
+    }
+    let sent = flood.finish().unwrap();
+    let took = started.elapsed();
+    // Afterwards everybody who knocks gets in.
+    let mark = scene.gate.log_mark();
+    scene.knock(&MIXED).unwrap();
+    scene.gate.wait_for_log(&format!("GRANT src={}", scene.client.v4), mark).unwrap();
+    scene.expect_client_in(scene.ssh()).unwrap();
+    wait_until("the flood to be over", || (!scene.gate.log_with("FLOOD-OFF").is_empty()).then_some(()))
+        .unwrap();
+    let status = postern_e2e::Control::connect(&scene.gate.control()).unwrap().status().unwrap();
+    let grants = scene.gate.log_with("GRANT").len();
+    let others = scene.gate.log_since(0).len() - grants;
+    println!(
+        "{backend}: {sent} frames in {:.1} s ({:.0} a second), {grants} of {} let in, {others} other lines, {} frames dropped",
+        took.as_secs_f64(),
+        sent as f64 / took.as_secs_f64(),
+        people.len() + 1,
+        status.dropped
+    );
+    assert_eq!(status.opened, grants as u64, "one opening, one record");
+    assert!(scene.gate.log_with("LOG-DROP").is_empty());
+    // Edges and summaries: of each detector, of the capture, and of the start.
+    let longest = 60 + 5 * scene_secs(started);
+    assert!(others as u64 <= longest, "{others} lines:\n{}", scene.gate.log());
+    scene.expect_stranger_out(scene.ssh()).unwrap();
+}
+
+/// Seconds since `started`, with the one that has begun.
+fn scene_secs(started: std::time::Instant) -> u64 {
+    started.elapsed().as_secs() + 1
 }
 
 fn scans_of_all_protocols_open_nothing(backend: Backend) {

@@ -15,6 +15,7 @@ both_back_ends!(
     an_interface_that_is_missing_at_start_is_waited_for,
     an_interface_that_is_deleted_and_made_anew_is_heard_again,
     several_interfaces,
+    the_interface_with_the_default_route_is_followed,
 );
 
 fn knocks_behind_vlan_tags(backend: Backend) {
@@ -103,4 +104,42 @@ fn several_interfaces(backend: Backend) {
     let _gate = Gate::start(&lab, &gateway.namespace, &site(backend, &["eth0", "eth1"])).unwrap();
     opens(&client, gateway.v4.into());
     opens(&client, address.into());
+}
+
+/// Wherever the default route leads, knocks are heard there, and nowhere else.
+fn the_interface_with_the_default_route_is_followed(backend: Backend) {
+    let (lab, gateway, client, _listener) = pair();
+    let [address, peer] = lab.second_link(&gateway, &client, "eth1").unwrap();
+    let mut gate = Gate::launch(&lab, &gateway.namespace, &site(backend, &["default-route"])).unwrap();
+    gate.wait_for_log("CAP-LOST interface=default-route", 0).unwrap();
+    let route = |words: &str| gateway.namespace.ip(&format!("route {words}")).unwrap();
+    let outer = SocketAddr::new(gateway.v4.into(), SSH);
+    let heard = |gate: &Gate| gate.log_with("GRANT").len();
+
+    let mark = gate.log_mark();
+    route(&format!("add default via {} dev eth0", client.v4));
+    gate.wait_for_log("CAP-BACK interface=default-route", mark).unwrap();
+    opens(&client, gateway.v4.into());
+
+    let mark = gate.log_mark();
+    route(&format!("replace default via {peer} dev eth1"));
+    gate.wait_for_log("CAP-BACK interface=default-route", mark).unwrap();
+    // A grant is by address: this one is another.
+    opens(&client, address.into());
+    let before = heard(&gate);
+    knock::stock(&client.namespace, gateway.v4.into(), &TCP).unwrap();
+    knock::stock(&client.namespace, address.into(), &TCP).unwrap();
+    wait_until("the later knock to be heard", || (heard(&gate) > before).then_some(())).unwrap();
+    assert_eq!(heard(&gate), before + 1, "knocks at eth0, where no default route is any more, were heard");
+
+    let mark = gate.log_mark();
+    gateway.namespace.ip("link del eth1").unwrap();
+    gate.wait_for_log("CAP-LOST interface=default-route", mark).unwrap();
+    let mark = gate.log_mark();
+    route(&format!("add default via {} dev eth0", client.v4));
+    gate.wait_for_log("CAP-BACK interface=default-route", mark).unwrap();
+    let granted = heard(&gate);
+    knock::stock(&client.namespace, gateway.v4.into(), &TCP).unwrap();
+    wait_until("a grant", || (heard(&gate) > granted).then_some(())).unwrap();
+    Session::get_in(&client.namespace, None, outer).unwrap();
 }

@@ -8,6 +8,7 @@ use postern_core::port::FirewallError;
 use crate::random::Random;
 use crate::site::SitePlan;
 use crate::twin::Mood;
+use crate::vigil::Ills;
 
 /// Something that happens to the world besides packets.
 #[derive(Clone, Debug)]
@@ -24,12 +25,16 @@ pub enum Happening {
     Revoke(usize, Option<IpAddr>),
     /// Another site is in force.
     Reload(Box<SitePlan>),
+    /// The wall clock was set, to this many seconds since 1970; `None`: nobody trusts it any more.
+    WallSet(Option<u64>),
+    /// What is wrong with the daemon beside its engine, from now on.
+    Ail(Ills),
 }
 
 impl Happening {
     /// Anything. A reload changes `site`, so happenings must be chosen in the order of their times.
     pub fn any(random: &mut Random, site: &mut SitePlan, someone: IpAddr) -> Self {
-        match random.below(12) {
+        match random.below(16) {
             0 => Happening::Mood(Mood::Refuses(FirewallError::Busy)),
             1 => Happening::Mood(Mood::LosesAnswers),
             2 => Happening::Mood(Mood::Erratic),
@@ -46,10 +51,20 @@ impl Happening {
                 change(random, site);
                 Happening::Reload(Box::new(site.clone()))
             }
+            11 => {
+                // Set right, and a year before and after.
+                let secs = *random.pick(&[NOW_SECS, NOW_SECS - YEAR_SECS, NOW_SECS + YEAR_SECS]);
+                Happening::WallSet(random.per_mille(800).then_some(secs))
+            }
+            12..15 => Happening::Ail(Ills::any(random)),
             _ => Happening::Mood(Mood::Well),
         }
     }
 }
+
+/// 2026-11-29, and how far a clock is wrong at most.
+const NOW_SECS: u64 = 1_795_910_400;
+const YEAR_SECS: u64 = 365 * 86_400;
 
 /// One change of a site. Sequences stay as they are, so that whoever knows them still does.
 fn change(random: &mut Random, site: &mut SitePlan) {

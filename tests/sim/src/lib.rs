@@ -27,5 +27,6 @@ pub mod random;
 pub mod reference;
 pub mod site;
 pub mod twin;
+pub mod vigil;
 pub mod volume;
 pub mod world;

@@ -23,6 +23,7 @@ use crate::random::Random;
 use crate::reference::Reference;
 use crate::site::SitePlan;
 use crate::twin::{Mood, SimCapture, SimFirewall, SimSink};
+use crate::vigil::Vigil;
 
 /// The unit of the kernel's timers, and of the slack they have.
 const KERNEL_UNIT: Duration = Duration::from_secs(1);
@@ -51,6 +52,10 @@ pub struct Report {
     pub turns: u64,
     /// Doors opened.
     pub opened: u64,
+    /// How often the watchdog was petted.
+    pub pets: u64,
+    /// How often it was not, because something was wrong.
+    pub refused_pets: u64,
     /// Whether a flood made the first-knock set inexact.
     pub inexact: bool,
     /// What broke, with the time.
@@ -79,6 +84,7 @@ pub struct World {
     report: Report,
     last: VecDeque<String>,
     finale: Vec<(IpAddr, usize, u64)>,
+    vigil: Vigil,
 }
 
 impl World {
@@ -92,6 +98,7 @@ impl World {
         key.fill_with(|| random.bits() as u8);
         let mut firewall = SimFirewall::new(random.bits());
         (firewall.never_expires, firewall.ignores_close) = (planted.never_closes, planted.never_closes);
+        let now = Instant::from_millis(random.below(1 << 33));
         let mut world = Self {
             engine: Box::new(Engine::new(rules.clone(), HashKey::new(key))),
             capture: SimCapture::default(),
@@ -102,12 +109,13 @@ impl World {
             arrivals: BTreeMap::new(),
             happenings: BTreeMap::new(),
             order: 0,
-            now: Instant::from_millis(random.below(1 << 33)),
+            now,
             faults_end: Instant::BOOT,
             planted,
             report: Report::default(),
             last: VecDeque::new(),
             finale: Vec::new(),
+            vigil: Vigil::new(now),
             site,
             random,
         };
@@ -129,11 +137,15 @@ impl World {
             self.arrive();
             self.take_turns();
             self.judge();
+            if let Err(violation) = self.vigil.look(self.now) {
+                self.fail(violation);
+            }
         }
         if self.report.violation.is_none() {
             self.judge_end();
         }
         self.report.opened = self.firewall.opened;
+        (self.report.pets, self.report.refused_pets) = self.vigil.counts();
         self.report.last_events = self.last.into();
         self.report
     }
@@ -253,7 +265,9 @@ impl World {
     fn next_moment(&self) -> Option<Instant> {
         let arrival = self.arrivals.keys().next().map(|key| Instant::from_millis(key.0));
         let happening = self.happenings.keys().next().map(|key| Instant::from_millis(key.0));
-        [arrival, happening, self.engine.poll_at()].into_iter().flatten().min()
+        let next = [arrival, happening, self.engine.poll_at()].into_iter().flatten().min()?;
+        // The look at the daemon's health alone keeps no world alive.
+        Some(next.min(self.vigil.poll_at()))
     }
 
     fn happen(&mut self) {
@@ -281,6 +295,11 @@ impl World {
                     self.ledger.revoked(doors[place].name.as_str(), source, RevokeReason::Operator, now);
                     self.handle(Input::Revoke { door: DoorId(place as u16), source });
                 }
+                Happening::WallSet(secs) => {
+                    let wall = secs.map(postern_core::spa::policy::WallTime::from_secs);
+                    self.engine.set_wall(wall, now);
+                }
+                Happening::Ail(ills) => self.vigil.ills = ills,
                 Happening::Reload(site) => {
                     let rules = site.rules();
                     self.reference.replace_rules(rules.clone());

@@ -1,5 +1,5 @@
 //! A gateway whose configuration ends it at every start: safe mode after three resets at most, for
-//! every one of twenty thousand; `POSTERN_BAD_CONFIGURATIONS` names another number.
+//! every one of a hundred thousand; `POSTERN_BAD_CONFIGURATIONS` names another number.
 //!
 //! The decisions and the journal are the product's; a crash is the loss of everything that is not on
 //! the medium, at a random moment of the start or of the minute after it.
@@ -21,7 +21,10 @@ use posternd::configuration::Configuration;
 use posternd::machine::Machine;
 
 /// Configurations of every test run.
-const CONFIGURATIONS: u64 = 20_000;
+const CONFIGURATIONS: u64 = 100_000;
+
+/// They are followed by so many threads.
+const THREADS: u64 = 2;
 
 /// Tries of the whole configuration that are followed for each.
 const RETRIES: u32 = 2;
@@ -295,13 +298,22 @@ fn follow(mut medium: Medium, victim: &mut Victim, seed: u64) -> (Medium, u32) {
 
 #[test]
 fn whatever_always_crashes_ends_in_safe_mode_after_three_resets() {
+    let wanted = std::env::var("POSTERN_BAD_CONFIGURATIONS");
+    let configurations = wanted.map_or(CONFIGURATIONS, |number| number.parse().unwrap());
+    let seeds = |thread: u64| (1..=configurations).skip(thread as usize).step_by(THREADS as usize);
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            scope.spawn(move || follow_all(seeds(thread)));
+        }
+    });
+}
+
+fn follow_all(seeds: impl Iterator<Item = u64>) {
     let mut medium = Medium { octets: vec![0; PARTITION_BYTES_MIN], used: 0, cut: false };
     let site = random_site(&mut Random::new(0));
     let engine = Box::new(Engine::new(site.rules().unwrap(), HashKey::new([1; 16])));
     let mut victim = Victim { engine, applied: site, bug: None, strikes_at: None };
-    let wanted = std::env::var("POSTERN_BAD_CONFIGURATIONS");
-    let configurations = wanted.map_or(CONFIGURATIONS, |number| number.parse().unwrap());
-    for seed in 1..=configurations {
+    for seed in seeds {
         let (after, crashes) = follow(medium, &mut victim, seed);
         medium = after;
         assert_eq!(crashes, SAFE_AFTER, "seed {seed}");

@@ -10,15 +10,18 @@ const WORLDS: u64 = 400;
 
 #[test]
 fn no_world_breaks_a_rule() {
-    let (mut opened, mut frames) = (0, 0);
+    let (mut opened, mut frames, mut pets, mut refused) = (0, 0, 0, 0);
     for seed in 1..=WORLDS {
         let report = World::new(seed, Planted::default()).run();
         let violation = report.violation;
         assert_eq!(violation, None, "again: cargo xtask sim {seed}\n{}", report.last_events.join("\n"));
         opened += report.opened;
         frames += report.frames;
+        pets += report.pets;
+        refused += report.refused_pets;
     }
     assert!(opened > WORLDS && frames > 100 * WORLDS, "worlds in which nothing happens prove nothing");
+    assert!(pets > WORLDS && refused > WORLDS, "{pets} pets, {refused} refused");
 }
 
 #[test]

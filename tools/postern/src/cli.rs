@@ -15,7 +15,7 @@ use crate::key::KeyCommand;
 use crate::knock::command::KnockArgs;
 use crate::owner::{self, OwnerCommand};
 use crate::remote::{self, Connection};
-use crate::{doctor, import, key, knock, sequence, show, whole_file};
+use crate::{doctor, import, key, knock, selftest, sequence, show, whole_file};
 
 /// Exit codes; the same for all commands.
 mod code {
@@ -79,6 +79,8 @@ enum Command {
     Remote(remote::Command),
     /// Say what is wrong with this gateway, and what to do about it
     Doctor(doctor::Args),
+    /// Do everything once that a knock needs, beside what is at work, and say what passed
+    Selftest(selftest::Args),
     /// The owner's key, which stays offline
     #[command(subcommand)]
     Owner(OwnerCommand),
@@ -137,6 +139,7 @@ pub fn main() -> ExitCode {
             Ok(remote::finish(command.name(), command.is_json(), key::run(&cli.connection, command)))
         }
         Command::Doctor(args) => doctor::run(args),
+        Command::Selftest(args) => selftest::run(args),
         Command::Completions { shell } => run_completions(*shell),
         Command::Man { directory } => run_man(directory),
     };

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args as ClapArgs;
 
+pub(crate) use daemon::{Daemon, ask};
 pub use finding::{Finding, Symptom};
 pub use report::{json, text};
 

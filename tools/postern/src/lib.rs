@@ -17,6 +17,7 @@ pub mod owner;
 pub mod probability;
 pub mod profile;
 pub mod remote;
+pub mod selftest;
 pub mod sequence;
 pub mod show;
 pub mod site;

@@ -28,7 +28,7 @@ const ATTACK_S: u64 = 90;
 const VARIETY: u64 = 500;
 const SECRET: [u8; 32] = [0x2d; 32];
 const MAC_SECRET: [u8; 64] = [0x6b; 64];
-const STOCK: StockKey<'static> = StockKey { encryption: &SECRET, mac: &MAC_SECRET };
+pub(super) const STOCK: StockKey<'static> = StockKey { encryption: &SECRET, mac: &MAC_SECRET };
 
 /// Whose packets the clients send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use crate::remote::target::Target;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What became of asking.
-pub(super) enum Daemon {
+pub(crate) enum Daemon {
     /// It answered.
     Answers(Box<Status>),
     /// It answered, but not to us.
@@ -24,7 +24,7 @@ pub(super) enum Daemon {
 }
 
 /// Asks the daemon at `control`.
-pub(super) fn ask(control: &Path) -> Daemon {
+pub(crate) fn ask(control: &Path) -> Daemon {
     let link = match link::open(&Target::Unix(control.to_owned())) {
         Ok(link) => link,
         Err(failure) => return Daemon::Silent(failure.to_string()),

@@ -8,6 +8,7 @@ use postern_config::partition::Store;
 use postern_config::{Backend, Site};
 use postern_core::knock::ServicePort;
 use postern_core::rule::RuleSet;
+use postern_hal_linux::clock::WallTime;
 use postern_hal_linux::partition::LinuxPartition;
 use posternd::configuration::Configuration;
 
@@ -48,6 +49,8 @@ pub(super) struct Facts {
     pub(super) daemon: Daemon,
     pub(super) has_syslog: bool,
     pub(super) year: u64,
+    /// Whether the kernel says that a time source keeps its clock.
+    pub(super) is_synchronised: bool,
     pub(super) watchdogs: Vec<Watchdog>,
 }
 
@@ -99,6 +102,7 @@ impl Facts {
             daemon: daemon::ask(control),
             has_syslog: Path::new("/dev/log").exists(),
             year: year_now(),
+            is_synchronised: WallTime::now().is_some_and(|wall| wall.synchronised),
             watchdogs: watchdogs(),
             site,
             rules,

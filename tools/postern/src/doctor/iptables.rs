@@ -68,7 +68,8 @@ impl Rules {
         input.iter().take_while(|rule| !rule.ends_with(&jump)).cloned().collect()
     }
 
-    /// Follows a new connection to `port` through INPUT; jumps to `gate` are passed over.
+    /// Follows a new connection of somebody who was let in to `port` through INPUT. Whoever gets to `gate`
+    /// passes: what it accepts, no later rule of the table is asked about.
     pub(super) fn fate(&self, transport: &str, port: u16, gate: &str) -> Fate {
         match self.walk("INPUT", transport, port, gate, 0) {
             Step::End(fate) => fate,
@@ -85,7 +86,7 @@ impl Rules {
             let words: Vec<&str> = rule.split_whitespace().collect();
             let target = after(&words, "-j").or_else(|| after(&words, "-g")).unwrap_or("");
             if target == gate {
-                continue;
+                return Step::End(Fate::Passes);
             }
             match (matches(&words, transport, port), target) {
                 (Match::No, _) => {}
@@ -180,7 +181,10 @@ mod tests {
     #[test]
     fn the_policy_decides_in_the_end() {
         assert_eq!(fate("-P INPUT ACCEPT\n-A INPUT -j POSTERN"), Fate::Passes);
-        assert_eq!(fate("-P INPUT DROP\n-A INPUT -j POSTERN"), Fate::Dropped("-P INPUT DROP".into()));
+        assert_eq!(fate("-P INPUT DROP\n-A INPUT -j POSTERN"), Fate::Passes, "the gate accepts");
+        assert_eq!(fate("-P INPUT DROP"), Fate::Dropped("-P INPUT DROP".into()), "a gate of nftables");
+        let before = "-P INPUT ACCEPT\n-A INPUT -p tcp --dport 22 -j DROP\n-A INPUT -j POSTERN";
+        assert!(matches!(fate(before), Fate::Dropped(_)));
         let answered = "-P INPUT DROP\n-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT";
         assert_eq!(fate(answered), Fate::Dropped("-P INPUT DROP".into()));
         assert_eq!(fate("-P INPUT DROP\n-A INPUT -i lo -j ACCEPT"), Fate::Dropped("-P INPUT DROP".into()));

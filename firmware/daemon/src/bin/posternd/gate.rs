@@ -4,8 +4,10 @@ use postern_config::{Backend, Site};
 use postern_core::port::{Firewall, FirewallCommand, FirewallError};
 use postern_core::rule::RuleSet;
 use postern_hal_linux::firewall::{
-    ExemptInterface, FirewallOptions, IptablesFirewall, IptablesVariant, NftablesFirewall, Verification,
+    ExemptInterface, FirewallOptions, IptablesFirewall, IptablesVariant, Member, NftablesFirewall,
+    Verification,
 };
+use posternd::adoption::Held;
 
 /// One of the two back ends, and what it was made for.
 pub(crate) struct Gate {
@@ -35,6 +37,24 @@ impl Gate {
         Ok(Self { adapter, backend: site.backend, exempt, missed: false })
     }
 
+    /// Takes away a gate of the other back end, which an earlier configuration or a start that failed has
+    /// left behind: it knows none of the grants, and would shut out who was let in.
+    pub(crate) fn remove_the_others(site: &Site) {
+        let mut others = Box::new(site.clone());
+        others.backend = match site.backend {
+            Backend::Iptables => Backend::Nftables,
+            Backend::Nftables => Backend::Iptables,
+        };
+        // A kernel without that back end has no gate of it.
+        let Ok(mut gate) = Self::new(&others) else { return };
+        if gate.held().is_ok() {
+            log::warn!("a gate of the other back end stands here: taking it away");
+            if let Err(error) = gate.remove() {
+                log::error!("it still stands, and shuts out who is let in: {error}");
+            }
+        }
+    }
+
     /// Whether `site` wants the same back end with the same exemptions.
     pub(crate) fn suits(&self, site: &Site) -> bool {
         self.backend == site.backend && exempt_interfaces(site).is_ok_and(|exempt| exempt == self.exempt)
@@ -52,6 +72,29 @@ impl Gate {
             Adapter::Nftables(firewall) => firewall.try_install(rules),
         };
         result.map_err(|error| error.to_string())
+    }
+
+    /// Grants of a process before this one are kept by the next installation (see
+    /// [`Gate::held`]), instead of withdrawn.
+    pub(crate) fn adopt_grants(&mut self) {
+        match &mut self.adapter {
+            Adapter::Iptables(firewall) => firewall.adopt_grants(),
+            Adapter::Nftables(firewall) => firewall.adopt_grants(),
+        }
+    }
+
+    /// What the kernel holds open.
+    pub(crate) fn held(&mut self) -> Result<Vec<Held>, String> {
+        let members = match &mut self.adapter {
+            Adapter::Iptables(firewall) => firewall.grants(),
+            Adapter::Nftables(firewall) => firewall.grants(),
+        };
+        let held = |member: Member| Held {
+            source: member.source,
+            port: member.port,
+            secs_left: member.remaining_secs,
+        };
+        members.map(|members| members.into_iter().map(held).collect()).map_err(|error| error.to_string())
     }
 
     /// Reads the gate back and compares it with what `rules` want.

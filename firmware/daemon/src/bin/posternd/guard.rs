@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use postern_console::rpc::reply::Origin;
 use postern_core::audit::Event;
 use postern_core::port::Clock;
 use postern_core::time::{Duration, Instant};
@@ -48,7 +49,9 @@ pub(crate) enum End {
 
 impl Guard {
     /// Chooses the configuration, counts the start, and only then uses any of it.
-    pub(crate) fn start(options: &Options, identity: Identity) -> Result<Self, Failure> {
+    /// Not inlined: what only it needs of the stack is given back when it has ended.
+    #[inline(never)]
+    pub(crate) fn start(options: &Options, identity: Identity) -> Result<Box<Self>, Failure> {
         let waiter =
             Waiter::new().map_err(|error| Failure::Other(format!("cannot take signals: {error}")))?;
         let mut clock = BootClock::new();
@@ -62,7 +65,10 @@ impl Guard {
         // Who we are comes before what is counted, which is sealed with it. A failure comes after the gate.
         let identified = identify(&mut configuration);
         configuration.count_start();
-        let mut shell = Shell::start(&configuration.used(), rules, sink, now).map_err(Failure::Other)?;
+        // In safe mode nothing is open.
+        let adopts = configuration.origin() == Origin::Slot;
+        let used = configuration.used();
+        let mut shell = Shell::start(&used, rules, sink, adopts, now).map_err(Failure::Other)?;
         shell.allow_reboot = options.allow_reboot;
         identified.map_err(Failure::Other)?;
         let keys = configuration.keys().map_err(Failure::Other)?;
@@ -73,15 +79,20 @@ impl Guard {
         // Nothing that could fail for want of the machine follows: a daemon that cannot start does not
         // begin to be watched, and is not what resets the machine again and again.
         let vigil = Vigil::begin(options, &mut shell, now).map_err(Failure::Other)?;
-        // Last: everything is open, and nothing of the network was read yet.
-        let confinement = confinement::enter(options).map_err(Failure::Other)?;
-        shell.notice(Event::Confinement(confinement), now);
         let store = options.store.clone();
-        Ok(Self { store, configuration, shell, desk: Desk::new(), peers, vigil, waiter, clock })
+        Ok(Box::new(Self { store, configuration, shell, desk: Desk::new(), peers, vigil, waiter, clock }))
     }
 
     /// Guards until told to stop. The rules stay when it ends.
-    pub(crate) fn watch(mut self) -> Result<End, String> {
+    #[inline(never)]
+    pub(crate) fn watch(mut self: Box<Self>, options: &Options) -> Result<End, String> {
+        // Before memory is locked: what only the start needed does not stay.
+        let octets = postern_hal_linux::stack::give_back();
+        log::debug!("{octets} octets of the stack were given back");
+        // Last: everything is open, and nothing of the network was read yet.
+        let confinement = confinement::enter(options)?;
+        let now = self.clock.now();
+        self.shell.notice(Event::Confinement(confinement), now);
         let mut awake_since = self.clock.now();
         loop {
             let wake = self.once(awake_since)?;

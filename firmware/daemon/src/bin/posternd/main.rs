@@ -13,6 +13,7 @@ mod vigil;
 use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
 
+use postern_config::{Backend, Site};
 use postern_core::rule::RuleSet;
 use postern_hal_linux::partition::{LinuxPartition, PartitionOpenError};
 use postern_hal_linux::reboot::reboot;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Action::Help => return say(HELP),
         Action::Version => return say(concat!("posternd ", env!("CARGO_PKG_VERSION"), "\n")),
         Action::Check => check(&options),
+        Action::Shut => shut(&options),
         Action::Uninstall => uninstall(&options),
         Action::Attach => attach::attach(&options).map_err(Failure::Other),
         Action::Run => run(&options),
@@ -102,6 +104,37 @@ fn check(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Puts the gate up and leaves it. Grants there are stay: a daemon that starts later accounts for them.
+/// When the store cannot be used, the ports of the factory profile are shut, by whichever packet filter
+/// there is, and that is a failure all the same.
+fn shut(options: &Options) -> Result<(), Failure> {
+    let put_up = |site: &Site, rules: &RuleSet| {
+        let mut gate = Gate::new(site)?;
+        gate.adopt_grants();
+        gate.install(rules)?;
+        Gate::remove_the_others(site);
+        Ok(())
+    };
+    let failure = match read(options) {
+        Ok((configuration, rules)) => match put_up(configuration.site(), &rules) {
+            Ok(()) => return Ok(()),
+            Err(reason) => Failure::Other(reason),
+        },
+        Err(failure) => failure,
+    };
+    let mut factory = store::factory(options.factory.as_deref()).unwrap_or_else(|_| store::built_in());
+    for backend in [Backend::Iptables, Backend::Nftables] {
+        factory.backend = backend;
+        let Ok(rules) = factory.rules() else { continue };
+        if put_up(&factory, &rules).is_ok() {
+            let ports = rules.protected_ports().len();
+            let _ = writeln!(stderr(), "posternd: {ports} ports of the factory profile were shut instead");
+            break;
+        }
+    }
+    Err(failure)
+}
+
 fn uninstall(options: &Options) -> Result<(), Failure> {
     let (configuration, _) = read(options)?;
     Gate::new(configuration.site()).and_then(|mut gate| gate.remove()).map_err(Failure::Other)
@@ -114,7 +147,8 @@ fn run(options: &Options) -> Result<(), Failure> {
         LogDestination::Syslog => Diagnostics::to_syslog(options.level, identity.clone(), None),
     };
     diagnostics.install().map_err(|error| Failure::Other(error.to_string()))?;
-    let result = Guard::start(options, identity).and_then(|guard| guard.watch().map_err(Failure::Other));
+    let result =
+        Guard::start(options, identity).and_then(|guard| guard.watch(options).map_err(Failure::Other));
     // Who reads only the log must find the reason there, too.
     if let (Err(failure), LogDestination::Syslog) = (&result, options.log) {
         log::error!("{failure}");

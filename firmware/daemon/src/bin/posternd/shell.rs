@@ -9,16 +9,18 @@ use postern_core::audit::Event;
 use postern_core::engine::{Engine, Input, Keys};
 use postern_core::hash::HashKey;
 use postern_core::limits::INTERFACES_MAX;
-use postern_core::port::{Capture, Frame, Journal, NoJournal};
+use postern_core::port::{Capture, Firewall as _, Frame, Journal, NoJournal};
 use postern_core::rule::{DoorId, RuleSet};
 use postern_core::spa::policy;
 use postern_core::time::{Duration, Instant};
 use postern_hal_linux::capture::{CaptureEvent, LinuxCapture, RingBytes};
 use postern_hal_linux::clock::WallTime;
+use postern_hal_linux::default_route::DEFAULT_ROUTE;
 use postern_hal_linux::firewall::{RulesetWatch, Verification};
 use postern_hal_linux::link_watch::LinkWatch;
 use postern_hal_linux::random::random;
 use postern_hal_linux::wait::CAPTURES_MAX;
+use posternd::adoption::adopt;
 use posternd::control::Desk;
 use posternd::health::GateReading;
 use posternd::machine::Machine;
@@ -81,9 +83,22 @@ impl Capture for Ears {
 impl Shell {
     /// Puts the gate up, then opens the capture: at no moment is a protected port open to
     /// everybody.
-    pub(crate) fn start(site: &Site, rules: RuleSet, mut sink: Sink, now: Instant) -> Result<Self, String> {
+    ///
+    /// Grants of the process before are adopted when `adopts` says so, and else withdrawn.
+    pub(crate) fn start(
+        site: &Site,
+        rules: RuleSet,
+        mut sink: Sink,
+        adopts: bool,
+        now: Instant,
+    ) -> Result<Self, String> {
         let mut gate = Gate::new(site)?;
+        if adopts {
+            gate.adopt_grants();
+        }
         gate.install(&rules)?;
+        // Only now: nothing is open in between.
+        Gate::remove_the_others(site);
         let capture = open_capture(site, &rules, now)?;
         let names = interface_names(site);
         sink.set_interfaces(names.clone());
@@ -94,7 +109,7 @@ impl Shell {
             engine,
             gate,
             capture: Ears(capture),
-            links: watch_links(),
+            links: watch_links(site),
             sink,
             names,
             dropped: 0,
@@ -108,7 +123,28 @@ impl Shell {
         };
         let doors = shell.engine.door_count();
         shell.notice(Event::Boot { doors }, now);
+        if adopts {
+            shell.adopt(now)?;
+        }
         Ok(shell)
+    }
+
+    /// Takes over what the kernel still holds open and the rules account for; closes everything else.
+    fn adopt(&mut self, now: Instant) -> Result<(), String> {
+        let held = self.gate.held()?;
+        let adoption = adopt(&mut self.engine, &held, now);
+        for command in &adoption.withdrawals {
+            self.gate.execute(command).map_err(|error| {
+                format!("a grant of the process before that nobody accounts for stays: {}", error.reason())
+            })?;
+        }
+        if !held.is_empty() {
+            let (adopted, withdrawn) = (adoption.adopted, adoption.withdrawals.len());
+            log::info!(
+                "grants of the process before: {adopted} go on, those of {withdrawn} sources were withdrawn"
+            );
+        }
+        Ok(())
     }
 
     /// Looks after the capture; says when it must be looked after again, if nothing happens before.
@@ -283,7 +319,11 @@ impl Machine for Shell {
             self.change_capture_back(before);
             return Err(error);
         }
-        self.names = interface_names(site);
+        if interface_names(site) != self.names {
+            self.names = interface_names(site);
+            // Routes matter, or do so no more. One that cannot be had is replaced by looking.
+            self.links = watch_links(site);
+        }
         self.sink.set_interfaces(self.names.clone());
         self.engine.replace_rules(rules, keys, now);
         Ok(())
@@ -321,9 +361,10 @@ fn watch_rules() -> Option<RulesetWatch> {
 }
 
 /// Without it, changes are found out within a second.
-fn watch_links() -> Option<LinkWatch> {
+fn watch_links(site: &Site) -> Option<LinkWatch> {
+    let routes = site.interfaces.iter().any(|name| name.as_str() == DEFAULT_ROUTE);
     let failed = |errno| log::warn!("the kernel does not tell when links change: {errno}");
-    LinkWatch::open().map_err(failed).ok()
+    LinkWatch::open(routes).map_err(failed).ok()
 }
 
 fn open_capture(site: &Site, rules: &RuleSet, now: Instant) -> Result<Option<LinuxCapture>, String> {

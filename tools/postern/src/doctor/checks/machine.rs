@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use postern_console::rpc::reply::{Origin, StoreHealth};
+use postern_hal_linux::default_route::DEFAULT_ROUTE;
 
 use crate::doctor::daemon::Daemon;
 use crate::doctor::facts::Facts;
@@ -90,7 +91,13 @@ pub(super) fn daemon(facts: &Facts, findings: &mut Vec<Finding>) {
 pub(super) fn interfaces(facts: &Facts, findings: &mut Vec<Finding>) {
     let explains = &[Symptom::NoLog];
     let watched = facts.watched();
-    for &name in watched.iter().filter(|&&name| name != "any") {
+    let follows = watched.contains(&DEFAULT_ROUTE);
+    if follows && facts.default_routes.is_empty() {
+        let message = "knocks are awaited where the default route leaves, and there is none";
+        let fix = "`ip route add default via ...`, or wait for DHCP or the modem, or name an interface";
+        findings.push(Finding::new(Severity::Error, "interface-missing", explains, message, fix));
+    }
+    for &name in watched.iter().filter(|&&name| name != "any" && name != DEFAULT_ROUTE) {
         match facts.interfaces.iter().find(|interface| interface.name == name) {
             None => {
                 let there: Vec<&str> = facts.interfaces.iter().map(|found| found.name.as_str()).collect();
@@ -107,7 +114,7 @@ pub(super) fn interfaces(facts: &Facts, findings: &mut Vec<Finding>) {
         }
     }
     let unwatched = facts.default_routes.iter().filter(|name| !watched.contains(&name.as_str()));
-    for name in unwatched.filter(|_| !watched.is_empty() && !watched.contains(&"any")) {
+    for name in unwatched.filter(|_| !watched.is_empty() && !watched.contains(&"any") && !follows) {
         let message = format!("the default route leaves by {name}, where nobody awaits knocks");
         let fix = format!("add \"{name}\" to `interfaces` of the site, if knocks come that way");
         findings.push(Finding::new(Severity::Warning, "default-route-unwatched", explains, message, fix));
@@ -181,6 +188,12 @@ pub(super) fn clock_and_log(facts: &Facts, findings: &mut Vec<Finding>) {
                    keys and the fwknop client's time stamps do";
         let explains = &[Symptom::NotRecognised];
         findings.push(Finding::new(Severity::Warning, "clock-not-set", explains, message, fix));
+    }
+    if facts.year >= YEAR_MIN && !facts.is_synchronised {
+        let message = "no time service keeps the clock right: what it shows is not trusted";
+        let fix = "run one (chrony, systemd-timesyncd), if keys have weekly windows or dates; nothing else needs it";
+        let explains = &[Symptom::NotRecognised];
+        findings.push(Finding::new(Severity::Note, "clock-not-kept", explains, message, fix));
     }
     if !facts.has_syslog {
         let message = "nobody listens at /dev/log: the audit trail waits in memory, and is lost in the end";
