@@ -23,6 +23,20 @@ pub enum Proof {
     Sequence,
     /// A packet sealed with the key of this tag.
     Spa(KeyTag),
+    /// A rotating sequence derived from the key of this tag.
+    Rotating(KeyTag),
+    /// A line of a one-time list.
+    OneTime,
+}
+
+impl Proof {
+    /// The key it was made with.
+    pub const fn key(self) -> Option<KeyTag> {
+        match self {
+            Proof::Spa(tag) | Proof::Rotating(tag) => Some(tag),
+            Proof::Sequence | Proof::OneTime => None,
+        }
+    }
 }
 
 /// Why a packet that wants to be one of Single Packet Authorization is refused, for filters.

@@ -273,6 +273,8 @@ const fn proof_name(proof: Proof) -> &'static str {
     match proof {
         Proof::Sequence => "sequence",
         Proof::Spa(_) => "spa",
+        Proof::Rotating(_) => "rotating",
+        Proof::OneTime => "one-time",
     }
 }
 
