@@ -15,9 +15,9 @@ pub(crate) fn wants(rules: &RuleSet, datagram_ports: &[u16], link: LinkType, pac
         return false;
     }
     let Some((step, flags)) = step(link, packet) else { return false };
-    let is_watched = rules.watched().any(|range| {
-        range.protocol == step.protocol && (range.first..=range.last).contains(&step.value)
-    });
+    let is_watched = rules
+        .watched()
+        .any(|range| range.protocol == step.protocol && (range.first..=range.last).contains(&step.value));
     let is_datagram = step.protocol == Protocol::Udp && datagram_ports.contains(&step.value);
     let flags_fit = step.protocol != Protocol::Tcp || rules.counts_as_knock(flags);
     (is_watched || is_datagram) && flags_fit

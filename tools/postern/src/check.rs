@@ -160,14 +160,16 @@ impl Linter<'_> {
     /// Of a range that is drawn from, all is a guard but what is awaited.
     fn rotating(&mut self, door: &DoorFile, rotating: &RotatingFile) -> ScanOdds {
         let RotatingFile { key, rest } = rotating;
-        let watched: Vec<GuardRange> = rest.shape().map(|shape| shape.watched().collect()).unwrap_or_default();
+        let watched: Vec<GuardRange> =
+            rest.shape().map(|shape| shape.watched().collect()).unwrap_or_default();
         let (knocks, ahead) = (u32::from(rest.knocks), u32::from(rest.look_ahead));
         let guards = guards::count(&watched).saturating_sub(knocks * ahead);
         let probability = (one_scan(knocks, guards) * f64::from(ahead)).min(1.0);
         let suggestion = "use four knocks or more, of a wider range of ports";
         let udp = watched.iter().find(|range| range.protocol == Protocol::Udp);
         if udp.is_some_and(|range| range.last >= EPHEMERAL_FIRST && range.first <= EPHEMERAL_LAST) {
-            let message = "rotating knocks are drawn from the range answers to the gateway's own questions come to";
+            let message =
+                "rotating knocks are drawn from the range answers to the gateway's own questions come to";
             let other = "use ports of 1024 to 32767, or `protocols = [\"tcp\"]`";
             self.about(door, key.offset, Severity::Warning, "ephemeral-port", message.to_owned(), other);
         }
@@ -177,9 +179,8 @@ impl Linter<'_> {
     fn scan(&mut self, door: &DoorFile, sequence: &SequenceFile, ranges: &[GuardRange]) -> ScanOdds {
         // Counted is the scanner who scans the protocols of this sequence and no other, so that only
         // their guards see him; with an echo request among them, every length as well.
-        let scanned = |range: &GuardRange| {
-            sequence.steps.iter().any(|step| step.value.protocol == range.protocol)
-        };
+        let scanned =
+            |range: &GuardRange| sequence.steps.iter().any(|step| step.value.protocol == range.protocol);
         let seen: Vec<_> = ranges.iter().copied().filter(scanned).collect();
         let knocks = u32::try_from(sequence.steps.len()).unwrap_or(u32::MAX);
         let probability = one_scan(knocks, guards::count(&seen));

@@ -262,7 +262,10 @@ impl std::fmt::Display for CompileError {
             CompileError::NameTwice { name, .. } => write!(f, "{name:?} is the name of an earlier one"),
             CompileError::NoSuchKey { name, .. } => write!(f, "there is no key {name:?}"),
             CompileError::RotatingKey { name, .. } => {
-                write!(f, "key {name:?} is one of a stock fwknop client: rotating sequences need a native one")
+                write!(
+                    f,
+                    "key {name:?} is one of a stock fwknop client: rotating sequences need a native one"
+                )
             }
             CompileError::Secret { why, .. } => f.write_str(why),
             CompileError::NoSuchInterface { name, .. } => {

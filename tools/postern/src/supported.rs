@@ -17,10 +17,5 @@ pub struct Supported {
 }
 
 /// This version.
-pub const SUPPORTED: Supported = Supported {
-    rotating: true,
-    forward: true,
-    one_shot: true,
-    cut_at_end: true,
-    prefix: false,
-};
+pub const SUPPORTED: Supported =
+    Supported { rotating: true, forward: true, one_shot: true, cut_at_end: true, prefix: false };
