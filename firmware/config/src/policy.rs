@@ -72,9 +72,13 @@ impl Site {
     fn add_rows(&self, keys: &mut Keys, ceiling: impl Fn(KeyTag) -> u64) -> Result<(), KeysError> {
         for (position, door) in (0_u16..).zip(&self.doors) {
             let id = (DoorId(position), &door.name);
-            let lines = self.sequences.iter().filter(|line| line.one_time && line.door == position);
-            let lines: Vec<Vec<Step, STEPS_MAX>, SEQUENCES_MAX> =
-                lines.map(|line| line.steps.iter().map(|&step| step.into()).collect()).collect();
+            let mut lines = Vec::<Vec<Step, STEPS_MAX>, SEQUENCES_MAX>::new();
+            for line in self.sequences.iter().filter(|line| line.one_time && line.door == position) {
+                let mut steps = Vec::new();
+                // The bounds are the same on both sides: nothing is left out.
+                line.steps.iter().for_each(|&step| drop(steps.push(step.into())));
+                let _ = lines.push(steps);
+            }
             if !lines.is_empty() {
                 let added = keys.add_list(id, lines.iter().map(Vec::as_slice), &ceiling);
                 added.map_err(|_| KeysError::TooMany)?;
