@@ -76,7 +76,9 @@ impl Site {
             for line in self.sequences.iter().filter(|line| line.one_time && line.door == position) {
                 let mut steps = Vec::new();
                 // The bounds are the same on both sides: nothing is left out.
-                line.steps.iter().for_each(|&step| drop(steps.push(step.into())));
+                for &step in &line.steps {
+                    let _ = steps.push(step.into());
+                }
                 let _ = lines.push(steps);
             }
             if !lines.is_empty() {

@@ -111,6 +111,8 @@ fn a_profile_knocks_anew_each_time_and_nobody_repeats_it(backend: Backend) {
         used.push(client.gets_in());
         let granted = scene.gate.wait_for_log("GRANT maria rotating ssh", mark).unwrap();
         assert!(granted.contains(&scene.client.v4.to_string()), "{granted}");
+        let shown = client.run(&["--to", &control, "key", "show", "maria"]);
+        assert!(shown.contains("s ago"), "{shown}");
         scene.expect_stranger_out(scene.ssh()).unwrap();
         for counter in &used {
             stranger_knocks(&scene, &seen(device, *counter));

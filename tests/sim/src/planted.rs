@@ -72,21 +72,21 @@ const DECISIONS: &[Bug] = &[
     bug(
         "a reload loses a grant's door",
         GRANT,
-        "grant.ports.iter().all(|port| ports.contains(port))",
-        "grant.ports.as_slice() == ports",
+        "grant.ports.iter().all(|port| door.ports.contains(port))",
+        "grant.ports == door.ports",
     ),
     bug(
         "a door stays open twice as long",
         GRANT,
-        "let until = now + lease;",
-        "let until = now + lease + lease;",
+        "let until = now + lease.time;",
+        "let until = now + lease.time + lease.time;",
     ),
     bug("asking again does not extend", GRANT, "grant.until = grant.until.max(until);", "let _ = until;"),
     bug(
         "asking again makes another grant",
         GRANT,
-        "grant.source == source && !grant.is_ending();",
-        "grant.source == source && grant.tries > 100;",
+        "                && !grant.is_ending()\n        };\n        if let Some(grant)",
+        "                && grant.tries > 100\n        };\n        if let Some(grant)",
     ),
     bug("a reload's new port is left shut", GRANT, "grant.ports.clone_from(&door.ports);", ""),
 ];
@@ -126,7 +126,7 @@ const FIREWALL: &[Bug] = &[
     bug(
         "closing takes a port that another grant holds",
         GRANT,
-        "if self.covered_until(index, port).is_none() {",
+        "if once || self.covered_until(index, port).is_none() {",
         "if true {",
     ),
     bug(
