@@ -5,7 +5,7 @@ use postern_config::{STORE_BYTES_MAX, Site, encode};
 use postern_core::limits::{ACCOUNTS_MAX, DOORS_MAX, FWKNOP_KEYS_MAX, KEYS_MAX, ROWS_MAX, SEQUENCES_MAX};
 use postern_core::rule::{RuleError, SequenceId};
 
-use crate::site::{DoorFile, KindFile, SPA_PORT_DEFAULT, SequenceFile, SiteFile};
+use crate::site::{DoorFile, KindFile, RotatingFile, SPA_PORT_DEFAULT, SequenceFile, SiteFile};
 
 mod door;
 mod image;
@@ -189,6 +189,14 @@ fn repeated_knock(site: &SiteFile, id: SequenceId) -> Option<usize> {
 /// [`CompileError`].
 pub fn compile(file: &SiteFile, secrets: &Secrets<'_>) -> Result<Box<Site>, CompileError> {
     let site = stored(file, secrets)?;
+    let stock = |name: &str| {
+        let key = file.keys.iter().find(|key| key.rest.name == name);
+        key.is_some_and(|key| matches!(key.kind, KindFile::Fwknop { .. }))
+    };
+    let mut rotating = file.doors.iter().filter_map(|door| door.rotating.as_ref());
+    if let Some(RotatingFile { key, .. }) = rotating.find(|rotating| stock(&rotating.key.value)) {
+        return Err(CompileError::RotatingKey { offset: key.offset, name: key.value.clone() });
+    }
     site.rules().map_err(CompileError::Rules)?;
     Ok(site)
 }

@@ -6,7 +6,7 @@ use postern_core::knock::FlagCondition;
 use postern_core::limits::PORTS_PER_DOOR_MAX;
 
 use super::CompileError;
-use crate::site::{At, DoorFile, KeyFile, KindFile, SequenceFile, SiteFile};
+use crate::site::{At, DoorFile, SequenceFile, SiteFile};
 
 pub(super) fn stored(file: &SiteFile, door: &DoorFile) -> Result<StoredDoor, CompileError> {
     let mut interfaces = 0_u8;
@@ -21,15 +21,7 @@ pub(super) fn stored(file: &SiteFile, door: &DoorFile) -> Result<StoredDoor, Com
     }
     let rotating = match &door.rotating {
         None => None,
-        Some(rotating) => {
-            let key = key_position(file, &rotating.key)?;
-            let native = |key: &KeyFile| matches!(key.kind, KindFile::Native { .. });
-            if !file.keys.get(usize::from(key)).is_some_and(native) {
-                let At { offset, value: name } = rotating.key.clone();
-                return Err(CompileError::RotatingKey { offset, name });
-            }
-            Some(StoredRotating { key, ..rotating.rest })
-        }
+        Some(rotating) => Some(StoredRotating { key: key_position(file, &rotating.key)?, ..rotating.rest }),
     };
     let name = door.name.value.as_str().try_into().unwrap_or_default();
     Ok(StoredDoor {
