@@ -104,7 +104,7 @@ impl World {
     }
 
     fn reboot(&mut self) {
-        self.engine = Box::new(Engine::new(rules(&self.lines), HashKey::new([2; 16])));
+        *self.engine = Engine::new(rules(&self.lines), HashKey::new([2; 16]));
         self.engine.replace_keys(self.keys());
         self.now = Instant::from_millis(1000);
         self.cut = None;
