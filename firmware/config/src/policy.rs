@@ -2,6 +2,8 @@
 
 use heapless::Vec;
 use postern_core::engine::{KeySecret, Keys};
+use postern_core::knock::Step;
+use postern_core::limits::{SEQUENCES_MAX, STEPS_MAX};
 use postern_core::rule::DoorId;
 use postern_core::spa::fwknop::{FwknopKey, MacDigest};
 use postern_core::spa::key::{DeviceId, KEY_BYTES, KeyTag, SpaKey};
@@ -26,6 +28,8 @@ pub enum KeysError {
     TooMany,
     /// There are keys, and no port to await their packets on.
     NoPort,
+    /// Rotating sequences are derived from a native key; this door's are from another, or from none.
+    Rotating,
 }
 
 impl Site {
@@ -35,13 +39,11 @@ impl Site {
     /// # Errors
     /// [`KeysError`].
     pub fn spa_keys(&self, device: DeviceId, ceiling: impl Fn(KeyTag) -> u64) -> Result<Keys, KeysError> {
-        if self.keys.is_empty() {
-            return Ok(Keys::none());
-        }
-        if self.spa_port == 0 {
+        if self.spa_port == 0 && !self.keys.is_empty() {
             return Err(KeysError::NoPort);
         }
-        let mut keys = Keys::new(self.spa_port, device);
+        let port = if self.keys.is_empty() { 0 } else { self.spa_port };
+        let mut keys = Keys::new(port, device);
         for (position, stored) in (0_u32..).zip(&self.keys) {
             let policy = policy(stored, self.doors_of_key(position));
             let name = stored.name.clone();
@@ -62,7 +64,35 @@ impl Site {
                 KeyError::TooMany => KeysError::TooMany,
             })?;
         }
+        self.add_rows(&mut keys, ceiling)?;
         Ok(keys)
+    }
+
+    /// Rotating sequences and one-time lists.
+    fn add_rows(&self, keys: &mut Keys, ceiling: impl Fn(KeyTag) -> u64) -> Result<(), KeysError> {
+        for (position, door) in (0_u16..).zip(&self.doors) {
+            let id = (DoorId(position), &door.name);
+            let mut lines = Vec::<Vec<Step, STEPS_MAX>, SEQUENCES_MAX>::new();
+            for line in self.sequences.iter().filter(|line| line.one_time && line.door == position) {
+                let mut steps = Vec::new();
+                // The bounds are the same on both sides: nothing is left out.
+                for &step in &line.steps {
+                    let _ = steps.push(step.into());
+                }
+                let _ = lines.push(steps);
+            }
+            if !lines.is_empty() {
+                let added = keys.add_list(id, lines.iter().map(Vec::as_slice), &ceiling);
+                added.map_err(|_| KeysError::TooMany)?;
+            }
+            let Some(rotating) = &door.rotating else { continue };
+            let key = self.keys.get(usize::from(rotating.key)).map(|key| &key.kind);
+            let Some(StoredKeyKind::Native { secret }) = key else { return Err(KeysError::Rotating) };
+            let octets = <[u8; KEY_BYTES]>::try_from(octets(secret)?).map_err(|_| KeysError::Secret)?;
+            let added = keys.add_rotating(id, &SpaKey::new(octets), rotating.look_ahead, &ceiling);
+            added.map_err(|_| KeysError::TooMany)?;
+        }
+        Ok(())
     }
 
     fn doors_of_key(&self, position: u32) -> DoorSet {
@@ -116,7 +146,8 @@ fn policy(stored: &StoredKey, doors: DoorSet) -> Policy {
 mod tests {
     use super::*;
     use crate::secret::Secret;
-    use crate::site::StoredDoor;
+    use crate::site::{StoredDoor, StoredRotating, StoredSequence, StoredStep};
+    use postern_core::rule::RuleError;
 
     fn native(name: &str, octets: &[u8]) -> StoredKey {
         StoredKey {
@@ -160,6 +191,47 @@ mod tests {
         let tag = SpaKey::new([2; 32]).tag(DEVICE);
         assert_eq!(keys.name(tag).map(heapless::String::as_str), Some("otto"));
         assert!(keys.status().all(|status| status.ceiling == 5));
+    }
+
+    fn rotating(key: u8) -> StoredRotating {
+        let (first, last, within_millis) = (20_000, 29_999, 10_000);
+        StoredRotating { key, knocks: 4, look_ahead: 3, protocols: 1, first, last, within_millis }
+    }
+
+    #[test]
+    fn rotating_sequences_and_lists_have_names_in_the_journal() {
+        let mut site = site(&[native("maria", &[1; 32])]);
+        site.doors[0].rotating = Some(rotating(0));
+        for line in 0..3 {
+            let steps = Vec::from_slice(&[StoredStep::Tcp(1000 + line), StoredStep::Udp(7)]).unwrap();
+            let (within_millis, reorder_millis, flags_mask, flags_value) = (5000, 0, 0x12, 2);
+            let (door, closes, one_time) = (1, false, true);
+            let sequence = StoredSequence {
+                door,
+                closes,
+                one_time,
+                steps,
+                within_millis,
+                reorder_millis,
+                flags_mask,
+                flags_value,
+            };
+            site.sequences.push(sequence).unwrap();
+        }
+        let rules = site.rules().unwrap();
+        assert_eq!(rules.rows().len(), 2);
+        assert!(rules.places().is_empty(), "nothing is awaited before the keys are known");
+        assert_eq!(site.spa_keys(DEVICE, |_| 0).unwrap().tags().count(), 3);
+        // A list needs no key and no port.
+        site.keys.clear();
+        site.doors[0].rotating = None;
+        site.spa_port = 0;
+        let keys = site.spa_keys(DEVICE, |_| 0).unwrap();
+        assert_eq!((keys.tags().count(), keys.port()), (1, None));
+        site.doors[0].rotating = Some(rotating(0));
+        assert_eq!(site.spa_keys(DEVICE, |_| 0).unwrap_err(), KeysError::Rotating);
+        site.doors[0].rotating = Some(StoredRotating { knocks: 2, ..rotating(0) });
+        assert_eq!(site.rules().unwrap_err(), RuleError::BadRotating(DoorId(0)));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use postern_core::limits::{
 use postern_core::rule::{
     Behind, Door, DoorId, GuardRange, Purpose, RuleError, RuleSet, RuleSetBuilder, Sequence, Terms,
 };
+use postern_core::spa::rotating::{Protocols, Shape, ShapeError};
 use postern_core::time::Duration;
 use serde::{Deserialize, Serialize};
 
@@ -137,6 +138,18 @@ pub struct StoredRotating {
     pub within_millis: u32,
 }
 
+impl StoredRotating {
+    /// What the knocks look like.
+    ///
+    /// # Errors
+    /// [`ShapeError`].
+    pub const fn shape(&self) -> Result<Shape, ShapeError> {
+        let set = self.protocols;
+        let protocols = Protocols { tcp: set & 1 != 0, udp: set & 2 != 0, icmp: set & 4 != 0 };
+        Shape::new(self.knocks, protocols, self.first, self.last)
+    }
+}
+
 /// Where a forwarded door leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredForward {
@@ -239,7 +252,17 @@ impl Site {
             builder.door(door.into())?;
         }
         for sequence in &self.sequences {
-            builder.sequence(sequence.into())?;
+            if sequence.one_time {
+                builder.one_time(sequence.into())?;
+            } else {
+                builder.sequence(sequence.into())?;
+            }
+        }
+        for (id, door) in (0_u16..).map(DoorId).zip(&self.doors) {
+            let Some(rotating) = &door.rotating else { continue };
+            let shape = rotating.shape().map_err(|_| RuleError::BadRotating(id))?;
+            let within = Duration::from_millis(u64::from(rotating.within_millis));
+            builder.rotating(id, shape, rotating.look_ahead, within)?;
         }
         for guard in &self.guards {
             let Step { protocol, value } = guard.first.into();

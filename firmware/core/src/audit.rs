@@ -25,6 +25,20 @@ pub enum Proof {
     Spa(KeyTag),
     /// The process before this one let them in; the kernel still did when this one began.
     Adopted,
+    /// A rotating sequence derived from the key of this tag.
+    Rotating(KeyTag),
+    /// A line of a one-time list.
+    OneTime,
+}
+
+impl Proof {
+    /// The key it was made with.
+    pub const fn key(self) -> Option<KeyTag> {
+        match self {
+            Proof::Spa(tag) | Proof::Rotating(tag) => Some(tag),
+            Proof::Sequence | Proof::OneTime | Proof::Adopted => None,
+        }
+    }
 }
 
 /// Why a packet that wants to be one of Single Packet Authorization is refused, for filters.

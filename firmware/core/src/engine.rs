@@ -25,6 +25,7 @@ use crate::time::{Duration, Instant};
 use crate::wire::{self, Ignored};
 
 mod keys;
+mod rows;
 mod spa;
 
 pub use keys::{Format, KeySecret, Keys};
@@ -214,6 +215,7 @@ impl<const UNITS: usize> Engine<UNITS> {
     pub fn replace_rules(&mut self, rules: RuleSet, keys: Keys, now: Instant) {
         self.rules = rules;
         self.spa.replace_keys(keys);
+        self.await_rows();
         self.matcher.rules_replaced(self.rules.within_longest(), now);
         self.grants.rules_replaced(&self.rules, now);
         self.audit.push(Event::ConfigApplied { doors: self.door_count() }, now);
@@ -222,6 +224,7 @@ impl<const UNITS: usize> Engine<UNITS> {
     /// Puts the keys of the rules in force in force. Those that stay keep what is known about them.
     pub fn replace_keys(&mut self, keys: Keys) {
         self.spa.replace_keys(keys);
+        self.await_rows();
     }
 
     /// The kernel lets `source` reach all ports of `door` for `secs_left` more seconds, and a process
@@ -338,7 +341,7 @@ impl<const UNITS: usize> Engine<UNITS> {
         }
         for &(sequence, progress) in &outcome.progress {
             match progress {
-                Progress::Completed => self.completed(sequence, knock.source, now),
+                Progress::Completed => self.completed(sequence, knock, now),
                 Progress::Tainted => {
                     self.counters.tainted += 1;
                     self.deny(sequence, knock.source, DenyReason::Tainted, now);
@@ -357,9 +360,13 @@ impl<const UNITS: usize> Engine<UNITS> {
         }
     }
 
-    fn completed(&mut self, id: SequenceId, source: IpAddr, now: Instant) {
+    fn completed(&mut self, id: SequenceId, knock: &Knock, now: Instant) {
+        let source = knock.source;
         self.counters.completions += 1;
         self.detectors.completed(source);
+        if let Some(row) = self.rules.row_of(id) {
+            return self.row_completed(id, row, knock, now);
+        }
         let Some(sequence) = self.rules.sequence(id) else { return };
         let Some(door) = self.rules.door(sequence.door) else { return };
         match sequence.purpose {
@@ -428,10 +435,7 @@ impl<const UNITS: usize> Engine<UNITS> {
 
     /// Empty when there is none, or not any more.
     fn key_name(&self, proof: Proof) -> Name {
-        match proof {
-            Proof::Sequence | Proof::Adopted => Name::new(),
-            Proof::Spa(tag) => self.spa.keys.name(tag).cloned().unwrap_or_default(),
-        }
+        proof.key().and_then(|tag| self.spa.keys.name(tag)).cloned().unwrap_or_default()
     }
 
     fn record(&mut self, grant: &Grant, change: Change, now: Instant) {
@@ -455,6 +459,8 @@ impl<const UNITS: usize> Engine<UNITS> {
     }
 }
 
+#[cfg(test)]
+mod row_tests;
 #[cfg(test)]
 mod spa_tests;
 #[cfg(test)]

@@ -69,6 +69,10 @@ pub const WAITING_PACKETS_MAX: usize = 8;
 /// client knocks again.
 pub const JOURNAL_ANSWER: Duration = Duration::from_secs(10);
 
+/// Doors with rotating sequences and one-time lists, together: each has a lease in the journal, beside
+/// those of all keys.
+pub const ROWS_MAX: usize = 16;
+
 /// Knocks of the shortest rotating sequence. Three out of thousands of ports cannot be met by chance.
 pub const ROTATING_KNOCKS_MIN: u8 = 3;
 

@@ -54,7 +54,7 @@ const TAINT_BUCKETS: usize = 16;
 /// spares a stranger one of several.
 const TAINT_WORDS: usize = 248;
 
-/// Label of taint hashes; sequence hashes use the sequence's id.
+/// Label of taint hashes; those of sequences are below 2^48.
 const TAINT_LABEL: u64 = u64::MAX;
 
 /// Entries whose times are kept in 31 bits of milliseconds are looked through at least this often
@@ -173,7 +173,8 @@ impl<const UNITS: usize> Matcher<UNITS> {
         for &place in rules.places_of(knock.step) {
             let Some(sequence) = rules.sequence(place.sequence) else { continue };
             let progress = if is_meant(rules, sequence, knock) {
-                self.advance(sequence, place, knock.source, now)
+                let key = self.key.source(knock.source, rules.label(place.sequence));
+                self.advance(sequence, place, (knock.source, key), now)
             } else {
                 Progress::NotMeant
             };
@@ -183,8 +184,14 @@ impl<const UNITS: usize> Matcher<UNITS> {
         outcome
     }
 
-    fn advance(&mut self, sequence: &Sequence, place: Place, source: IpAddr, now: Instant) -> Progress {
-        let key = self.key.source(source, u64::from(place.sequence.0));
+    /// `key` is the hash of the source and the sequence.
+    fn advance(
+        &mut self,
+        sequence: &Sequence,
+        place: Place,
+        (source, key): (IpAddr, u64),
+        now: Instant,
+    ) -> Progress {
         let mut walk = Walk { sequence, id: place.sequence, key, now, done: place.step, start: None };
         if place.step == 0 {
             self.counters.first_overflows += u64::from(self.first.record(key, now));

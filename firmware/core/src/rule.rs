@@ -7,14 +7,16 @@ use core::net::IpAddr;
 
 use heapless::{String, Vec};
 
+mod row;
 mod terms;
 
+pub use row::{Row, RowKind};
 pub use terms::{Behind, Terms};
 
 use crate::knock::{FlagCondition, InterfaceSet, Knock, Protocol, ServicePort, Step, TcpFlags};
 use crate::limits::{
     DOORS_MAX, FLAG_CONDITIONS_MAX, GUARD_RANGES_MAX, NAME_BYTES_MAX, OPEN_FOR_MAX, OPEN_FOR_MIN, PORTS_MAX,
-    PORTS_PER_DOOR_MAX, REORDER_MAX, REORDER_STEPS_MAX, SEQUENCES_MAX, STEP_SHARED_MAX, STEPS_MAX,
+    PORTS_PER_DOOR_MAX, REORDER_MAX, REORDER_STEPS_MAX, ROWS_MAX, SEQUENCES_MAX, STEP_SHARED_MAX, STEPS_MAX,
     WITHIN_MAX, WITHIN_MIN,
 };
 use crate::time::Duration;
@@ -145,6 +147,12 @@ pub enum RuleError {
     BadFlags(SequenceId),
     /// One knock stands in more than [`STEP_SHARED_MAX`] places.
     StepSharedTooOften(Step),
+    /// More than [`ROWS_MAX`] rows of rotating sequences and one-time lists, or two of a kind at one door.
+    TooManyRows,
+    /// The lines of a door's one-time list do not follow each other.
+    OneTimeApart(SequenceId),
+    /// Rotating sequences cannot be made so.
+    BadRotating(DoorId),
     /// A guard range ends before it begins.
     BadGuard(GuardRange),
     /// A guard range covers a knock of a sequence: every knock would taint.
@@ -163,6 +171,9 @@ pub struct RuleSet {
     /// sequence advances the later place first and so counts once.
     places: Vec<Place, { SEQUENCES_MAX * STEPS_MAX }>,
     within_longest: Duration,
+    rows: Vec<Row, ROWS_MAX>,
+    /// How often each sequence got other knocks, which only those of rows do.
+    turns: Vec<u32, SEQUENCES_MAX>,
 }
 
 impl RuleSet {
@@ -176,6 +187,8 @@ impl RuleSet {
             flag_conditions: Vec::new(),
             places: Vec::new(),
             within_longest: WITHIN_MIN,
+            rows: Vec::new(),
+            turns: Vec::new(),
         }
     }
 
@@ -221,7 +234,7 @@ impl RuleSet {
         &self.flag_conditions
     }
 
-    /// Every place, sorted by knock.
+    /// Every place of a sequence that is awaited, sorted by knock.
     pub fn places(&self) -> &[Place] {
         &self.places
     }
@@ -239,20 +252,36 @@ impl RuleSet {
         rest.get(..count).unwrap_or(&[])
     }
 
-    /// Whether `knock` touches a guard.
+    /// Whether `knock` touches a guard. What is awaited is none.
     pub fn is_guarded(&self, knock: &Knock) -> bool {
-        let Step { protocol, value } = knock.step;
-        let after = self.guards.partition_point(|guard| (guard.protocol, guard.first) <= (protocol, value));
-        let Some(guard) = after.checked_sub(1).and_then(|index| self.guards.get(index)) else {
-            return false;
+        let covered = if self.rows.is_empty() {
+            self.is_in_guard(knock.step)
+        } else {
+            let covered = self.is_in_guard(knock.step) || self.is_guarded_by_row(knock.step);
+            covered && self.places_of(knock.step).is_empty()
         };
-        let covered = guard.protocol == protocol && value <= guard.last;
-        covered && (protocol != Protocol::Tcp || self.counts_as_knock(knock.flags))
+        covered && (knock.step.protocol != Protocol::Tcp || self.counts_as_knock(knock.flags))
+    }
+
+    fn is_in_guard(&self, Step { protocol, value }: Step) -> bool {
+        let after = self.guards.partition_point(|guard| (guard.protocol, guard.first) <= (protocol, value));
+        let guard = after.checked_sub(1).and_then(|index| self.guards.get(index));
+        guard.is_some_and(|guard| guard.protocol == protocol && value <= guard.last)
     }
 
     /// Whether a TCP segment with these flags counts as a knock for any sequence.
     pub fn counts_as_knock(&self, flags: TcpFlags) -> bool {
         self.flag_conditions.iter().any(|condition| condition.holds(flags))
+    }
+
+    fn place(&mut self, knock: Step, sequence: SequenceId, step: u8) -> Result<(), RuleError> {
+        if self.places_of(knock).len() == STEP_SHARED_MAX {
+            return Err(RuleError::StepSharedTooOften(knock));
+        }
+        let place = Place { knock, sequence, step };
+        let key = |place: &Place| (place.knock, place.sequence, u8::MAX - place.step);
+        let position = self.places.partition_point(|other| key(other) < key(&place));
+        insert_at(&mut self.places, position, place).map_err(|_| RuleError::TooManySequences)
     }
 }
 
@@ -315,21 +344,27 @@ impl RuleSetBuilder {
     /// # Errors
     /// The first rule of [`RuleError`] that it breaks.
     pub fn sequence(&mut self, sequence: Sequence) -> Result<SequenceId, RuleError> {
-        let id = next_id(self.rules.sequences.len()).map(SequenceId).ok_or(RuleError::TooManySequences)?;
-        if self.rules.door(sequence.door).is_none() {
-            return Err(RuleError::NoSuchDoor(id));
-        }
+        let id = self.next_sequence(&sequence)?;
         check_sequence(id, &sequence)?;
+        for (step, &knock) in (0_u8..).zip(&sequence.steps) {
+            self.rules.place(knock, id, step)?;
+        }
+        self.keep(sequence)?;
+        Ok(id)
+    }
+
+    fn next_sequence(&self, sequence: &Sequence) -> Result<SequenceId, RuleError> {
+        let id = next_id(self.rules.sequences.len()).map(SequenceId).ok_or(RuleError::TooManySequences)?;
+        if self.rules.door(sequence.door).is_none() { Err(RuleError::NoSuchDoor(id)) } else { Ok(id) }
+    }
+
+    fn keep(&mut self, sequence: Sequence) -> Result<(), RuleError> {
         if sequence.steps.iter().any(|step| step.protocol == Protocol::Tcp) {
             self.watch_flags(sequence.flags)?;
         }
-        for (position, &knock) in sequence.steps.iter().enumerate() {
-            let step = u8::try_from(position).map_err(|_| RuleError::BadLength(id))?;
-            self.place(Place { knock, sequence: id, step })?;
-        }
         self.rules.within_longest = self.rules.within_longest.max(sequence.within);
-        self.rules.sequences.push(sequence).map_err(|_| RuleError::TooManySequences)?;
-        Ok(id)
+        self.rules.turns.push(0).map_err(|_| RuleError::TooManySequences)?;
+        self.rules.sequences.push(sequence).map_err(|_| RuleError::TooManySequences)
     }
 
     /// Adds a guard range; overlapping and touching ranges are merged.
@@ -363,16 +398,11 @@ impl RuleSetBuilder {
     /// # Errors
     /// [`RuleError::GuardCoversKnock`] when a guard and a sequence want the same knock.
     pub fn build(self) -> Result<RuleSet, RuleError> {
-        for place in &self.rules.places {
-            let Step { protocol, value } = place.knock;
-            let covered = |guard: &GuardRange| {
-                guard.protocol == protocol && guard.first <= value && value <= guard.last
-            };
-            if self.rules.guards.iter().any(covered) {
-                return Err(RuleError::GuardCoversKnock(place.knock));
-            }
+        let mut knocks = self.rules.sequences.iter().flat_map(|sequence| &sequence.steps);
+        match knocks.find(|knock| self.rules.is_in_guard(**knock)) {
+            Some(knock) => Err(RuleError::GuardCoversKnock(*knock)),
+            None => Ok(self.rules),
         }
-        Ok(self.rules)
     }
 
     fn check_behind(&self, id: DoorId, door: &Door) -> Result<(), RuleError> {
@@ -397,19 +427,11 @@ impl RuleSetBuilder {
         }
         self.rules.flag_conditions.push(flags).map_err(|_| RuleError::TooManyFlagConditions)
     }
-
-    fn place(&mut self, place: Place) -> Result<(), RuleError> {
-        if self.rules.places_of(place.knock).len() == STEP_SHARED_MAX {
-            return Err(RuleError::StepSharedTooOften(place.knock));
-        }
-        let key = |place: &Place| (place.knock, place.sequence, u8::MAX - place.step);
-        let position = self.rules.places.partition_point(|other| key(other) < key(&place));
-        insert_at(&mut self.rules.places, position, place).map_err(|_| RuleError::TooManySequences)
-    }
 }
 
 fn check_sequence(id: SequenceId, sequence: &Sequence) -> Result<(), RuleError> {
     let Sequence { steps, within, reorder, flags, .. } = sequence;
+    check_within(id, sequence)?;
     if steps.is_empty() {
         return Err(RuleError::BadLength(id));
     }
@@ -418,9 +440,6 @@ fn check_sequence(id: SequenceId, sequence: &Sequence) -> Result<(), RuleError> 
     }
     if steps.iter().zip(steps.iter().skip(1)).any(|(step, next)| step == next) {
         return Err(RuleError::RepeatedStep(id));
-    }
-    if *within < WITHIN_MIN || *within > WITHIN_MAX {
-        return Err(RuleError::BadWithin(id));
     }
     if flags.value.bits() & !flags.mask.bits() != 0 {
         return Err(RuleError::BadFlags(id));
@@ -437,6 +456,11 @@ fn check_sequence(id: SequenceId, sequence: &Sequence) -> Result<(), RuleError> 
         return Err(RuleError::ReorderNeedsDistinctSteps(id));
     }
     Ok(())
+}
+
+fn check_within(id: SequenceId, sequence: &Sequence) -> Result<(), RuleError> {
+    let bad = sequence.within < WITHIN_MIN || sequence.within > WITHIN_MAX;
+    if bad { Err(RuleError::BadWithin(id)) } else { Ok(()) }
 }
 
 /// Whether `name` may stand in a log line, a rule comment and a file name as it is.
@@ -484,7 +508,7 @@ mod tests {
     use super::*;
     use core::net::Ipv4Addr;
 
-    fn door(name: &str, ports: &[ServicePort]) -> Door {
+    pub(super) fn door(name: &str, ports: &[ServicePort]) -> Door {
         Door {
             name: Name::try_from(name).unwrap(),
             ports: Vec::from_slice(ports).unwrap(),
@@ -495,7 +519,7 @@ mod tests {
         }
     }
 
-    fn sequence(door: DoorId, steps: &[Step]) -> Sequence {
+    pub(super) fn sequence(door: DoorId, steps: &[Step]) -> Sequence {
         Sequence {
             door,
             purpose: Purpose::Open,

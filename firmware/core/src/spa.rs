@@ -1,6 +1,6 @@
 //! Single Packet Authorization: one authenticated datagram is the knock.
 
-mod allowance;
+pub(crate) mod allowance;
 pub mod fwknop;
 pub mod key;
 pub mod native;

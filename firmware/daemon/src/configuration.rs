@@ -13,7 +13,7 @@ use postern_console::rpc::request::Source;
 use postern_console::rpc::{CHUNK_BYTES_MAX, InvalidConfig, Refusal};
 use postern_core::audit::{ConfigChange, Event};
 use postern_core::engine::Keys;
-use postern_core::limits::{HEALTHY_AFTER, KEYS_MAX};
+use postern_core::limits::{HEALTHY_AFTER, KEYS_MAX, ROWS_MAX};
 use postern_core::port::{CeilingWrite, Journal, JournalFailed, Partition};
 use postern_core::rule::{Name, RuleSet};
 use postern_core::spa::key::{DeviceId, KeyTag};
@@ -82,8 +82,8 @@ pub struct Configuration<P> {
     failed: bool,
     /// A failure nobody has been told of.
     untold: bool,
-    /// Keys in force, by their names in the journal: leases of others may make room.
-    live: heapless::Vec<u64, KEYS_MAX>,
+    /// Keys and rows of sequences in force, by their names in the journal: leases of others may make room.
+    live: heapless::Vec<u64, { KEYS_MAX + ROWS_MAX }>,
     healthy_at: Option<Instant>,
     /// Safe mode, and when it ends by itself.
     safe: Option<SafeMode>,

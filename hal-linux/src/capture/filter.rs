@@ -101,19 +101,14 @@ impl fmt::Display for FilterError {
 impl std::error::Error for FilterError {}
 
 impl Interest {
-    /// What `rules` watch, and the UDP ports in `datagram_ports` (single-packet authorisation).
+    /// What `rules` may ever watch, whatever is awaited at the moment, and the UDP ports in `datagram_ports` (single-packet authorisation).
     ///
     /// # Errors
     /// [`FilterError::TooManyRanges`].
     pub fn new(rules: &RuleSet, datagram_ports: &[u16]) -> Result<Self, FilterError> {
         let of = |protocol: Protocol| {
-            let knocks = rules.places().iter().map(|place| place.knock);
-            let knocks =
-                knocks.filter(|knock| knock.protocol == protocol).map(|knock| Range::single(knock.value));
-            let guards = rules.guards().iter().filter(|guard| guard.protocol == protocol);
-            knocks
-                .chain(guards.map(|guard| Range { first: guard.first, last: guard.last }))
-                .collect::<Vec<_>>()
+            let watched = rules.watched().filter(|range| range.protocol == protocol);
+            watched.map(|range| Range { first: range.first, last: range.last }).collect::<Vec<_>>()
         };
         let mut udp = of(Protocol::Udp);
         udp.extend(datagram_ports.iter().copied().map(Range::single));

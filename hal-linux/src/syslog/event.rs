@@ -274,6 +274,8 @@ const fn proof_name(proof: Proof) -> &'static str {
         Proof::Sequence => "sequence",
         Proof::Spa(_) => "spa",
         Proof::Adopted => "adopted",
+        Proof::Rotating(_) => "rotating",
+        Proof::OneTime => "one-time",
     }
 }
 

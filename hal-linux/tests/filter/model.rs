@@ -15,13 +15,12 @@ pub(crate) fn wants(rules: &RuleSet, datagram_ports: &[u16], link: LinkType, pac
         return false;
     }
     let Some((step, flags)) = step(link, packet) else { return false };
-    let in_sequence = rules.places().iter().any(|place| place.knock == step);
-    let in_guard = rules.guards().iter().any(|guard| {
-        guard.protocol == step.protocol && guard.first <= step.value && step.value <= guard.last
-    });
+    let is_watched = rules
+        .watched()
+        .any(|range| range.protocol == step.protocol && (range.first..=range.last).contains(&step.value));
     let is_datagram = step.protocol == Protocol::Udp && datagram_ports.contains(&step.value);
     let flags_fit = step.protocol != Protocol::Tcp || rules.counts_as_knock(flags);
-    (in_sequence || in_guard || is_datagram) && flags_fit
+    (is_watched || is_datagram) && flags_fit
 }
 
 fn step(link: LinkType, packet: &Packet<'_>) -> Option<(Step, TcpFlags)> {

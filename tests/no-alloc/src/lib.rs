@@ -11,11 +11,14 @@ pub mod spa;
 use core::hint::black_box;
 
 use postern_core::audit::Event;
-use postern_core::engine::{Engine, Input, Keys};
+use postern_core::engine::{Engine, Input, KeySecret, Keys};
 use postern_core::hash::HashKey;
 use postern_core::knock::InterfaceIndex;
 use postern_core::port::{Frame, LinkType};
-use postern_core::rule::{Door, DoorId, GuardRange, RuleError, RuleSet, RuleSetBuilder, Sequence};
+use postern_core::rule::{Door, DoorId, GuardRange, Name, RuleError, RuleSet, RuleSetBuilder, Sequence};
+use postern_core::spa::key::{DeviceId, KeyTag, SpaKey};
+use postern_core::spa::policy::Policy;
+use postern_core::spa::rotating::{Protocols, Shape};
 use postern_core::time::Instant;
 use postern_core::wire;
 
@@ -33,9 +36,14 @@ pub fn read_frame(bytes: &[u8]) {
 pub fn run_engine(engine: &mut Engine, bytes: &[u8], now: Instant) {
     for link in LinkType::ALL {
         let frame = Frame { interface: InterfaceIndex(0), link, bytes };
-        for command in engine.handle(Input::Frame(frame), now) {
+        let effects = engine.handle(Input::Frame(frame), now);
+        let ceiling = effects.ceiling();
+        for command in effects {
             let answer = Input::FirewallDone { grant: command.grant(), result: Ok(()) };
             let _ = black_box(engine.handle(answer, now));
+        }
+        if let Some(write) = ceiling {
+            let _ = black_box(engine.handle(Input::CeilingWritten { write, result: Ok(()) }, now));
         }
     }
     let _ = black_box(engine.handle(Input::Tick, now));
@@ -57,16 +65,33 @@ pub fn run_engine(engine: &mut Engine, bytes: &[u8], now: Instant) {
 pub fn build_rules(door: Door, sequence: Sequence, guard: GuardRange) -> Result<RuleSet, RuleError> {
     let mut builder = RuleSetBuilder::new();
     builder.door(door)?;
-    builder.sequence(sequence)?;
+    builder.sequence(sequence.clone())?;
+    let (door, within) = (sequence.door, sequence.within);
+    builder.one_time(sequence)?;
+    if let Ok(shape) = Shape::new(4, Protocols { tcp: true, udp: true, icmp: true }, guard.first, guard.last)
+    {
+        builder.rotating(door, shape, 4, within)?;
+    }
     builder.guard(guard)?;
-    builder.build()
+    builder.build().inspect(|rules| {
+        rules.watched().for_each(|range| {
+            black_box(range);
+        });
+    })
 }
 
 /// Begins an engine and gives it other rules.
 #[inline(never)]
 pub fn start_engine(rules: RuleSet, other: RuleSet, key: [u8; 16], now: Instant) -> Engine {
     let mut engine = Engine::new(rules, HashKey::new(key));
-    engine.replace_rules(other, Keys::none(), now);
+    let (mut keys, name) = (Keys::new(62_201, DeviceId(key)), Name::new());
+    let (door, secret) = ((DoorId(0), &name), SpaKey::new([7; 32]));
+    let _ = keys.add(Name::new(), KeySecret::Native(&secret), Policy::default(), KeyTag::fingerprint);
+    let _ = keys.add_rotating(door, &secret, 4, KeyTag::fingerprint);
+    let lines = other.sequences().iter().map(|line| line.steps.as_slice());
+    let _ = keys.add_list(door, lines, KeyTag::fingerprint);
+    engine.replace_keys(keys.clone());
+    engine.replace_rules(other, keys, now);
     engine
 }
 
@@ -77,7 +102,10 @@ pub fn start_engine(rules: RuleSet, other: RuleSet, key: [u8; 16], now: Instant)
 #[inline(never)]
 pub fn read_store(bytes: &[u8]) -> Result<RuleSet, RuleError> {
     match postern_config::decode(bytes) {
-        Ok(site) => site.rules(),
+        Ok(site) => {
+            let _ = black_box(site.spa_keys(DeviceId([1; 16]), KeyTag::fingerprint));
+            site.rules()
+        }
         Err(_) => Ok(RuleSet::empty()),
     }
 }

@@ -7,8 +7,8 @@ use postern_core::spa::key::{DeviceId, KeyUse, SpaKey};
 use postern_core::spa::native::{Admitted, Arrival, Refused, Request, Sealer, Verdict, Verifier};
 use postern_core::spa::policy::Policy;
 use postern_core::spa::replay::counter;
-use postern_core::spa::rotating::cursor::{Cursor, attempt, list_tag, rotating_tag};
-use postern_core::spa::rotating::{Knocks, Shape, ShapeError, guards, knocks};
+use postern_core::spa::rotating::cursor::{Cursor, ListMark, attempt, list_tag, rotating_tag};
+use postern_core::spa::rotating::{Knocks, Shape, ShapeError, knocks};
 
 /// Reads a datagram, and goes on as if the ceiling it wanted had been written.
 ///
@@ -78,8 +78,12 @@ pub fn rotate(
     let key = key.derive(KeyUse::Rotation, DeviceId([1; 16]));
     let counter = attempt(cursor.awaited().0, tries, 8);
     let knocks = knocks(&key, door, counter, shape, |step| step.value == 22)?;
-    let _ = black_box(guards(shape, knocks.iter()));
-    black_box([rotating_tag(&key, door), list_tag(door, &knocks)]);
+    shape.watched().for_each(|range| {
+        black_box(range);
+    });
+    let mark = ListMark::restored(counter).after(&knocks);
+    black_box(mark.next(core::iter::once(knocks.as_slice())));
+    black_box([rotating_tag(&key, door), list_tag(door)]);
     if let Ok(next) = cursor.check(counter) {
         cursor.persisted(next);
         let _ = black_box(cursor.consume(counter));

@@ -9,6 +9,8 @@
 //! | [`happening`] | what happens to a world besides packets |
 //! | [`actor`] | honest clients, scanners, insiders, forgers, floods |
 //! | [`hostile`] | millions of hostile sessions, none of which may open anything |
+//! | [`instructions`] | what a packet costs, counted one by one |
+//! | [`rotation`] | the same against rotating sequences and one-time lists that were seen |
 //! | [`planted`] | bugs to plant in the product, and who must notice |
 //! | [`volume`] | what an attack writes into the log, and whether a grant's record is among it |
 //! | [`flood`] | honest success against flood rate and table size |
@@ -21,10 +23,12 @@ pub mod flood;
 pub mod frame;
 pub mod happening;
 pub mod hostile;
+pub mod instructions;
 pub mod ledger;
 pub mod planted;
 pub mod random;
 pub mod reference;
+pub mod rotation;
 pub mod site;
 pub mod twin;
 pub mod vigil;

@@ -85,8 +85,8 @@ const DECISIONS: &[Bug] = &[
     bug(
         "asking again makes another grant",
         GRANT,
-        "                && !grant.is_ending()\n",
-        "                && grant.tries > 100\n",
+        "                && !grant.is_ending()\n        };\n        if let Some(grant)",
+        "                && grant.tries > 100\n        };\n        if let Some(grant)",
     ),
     bug("a reload's new port is left shut", GRANT, "grant.ports.clone_from(&door.ports);", ""),
 ];

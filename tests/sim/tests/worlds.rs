@@ -3,6 +3,7 @@
 
 use postern_sim::flood::{Kind, floods, table};
 use postern_sim::hostile::campaign;
+use postern_sim::rotation;
 use postern_sim::world::{Planted, World};
 
 /// The first seeds are the same in every run; `cargo xtask sim SEED` tells one again.
@@ -73,6 +74,15 @@ fn hostile_sessions_open_nothing() {
     assert_eq!(campaign.opened, 0);
     assert_eq!(campaign.sessions, 200_000);
     assert!(campaign.honest_opened >= 15, "the gate must work for the campaign to mean something");
+}
+
+#[test]
+fn what_was_seen_of_rotating_sequences_opens_nothing() {
+    let campaign = rotation::campaign(1, 200_000);
+    assert_eq!(campaign.opened, 0);
+    assert_eq!((campaign.sessions, campaign.visits), (200_000, 100));
+    assert_eq!(campaign.honest_opened, campaign.visits, "{campaign:?}");
+    assert!(campaign.replayed > 50_000 && campaign.cuts > 10, "{campaign:?}");
 }
 
 /// The promise: at least 99.9 % of honest clients get in while 100,000 spoofed first knocks arrive

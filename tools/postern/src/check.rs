@@ -1,14 +1,16 @@
 //! The linter: what is wrong with a site although it can be read.
 
+use postern_config::services::{EPHEMERAL_FIRST, EPHEMERAL_LAST};
 use postern_core::knock::{Protocol, Step};
 use postern_core::limits::CAPTURE_RANGES_MAX;
+use postern_core::rule::GuardRange;
 use serde::Serialize;
 
 use crate::compile::{Secrets, compile};
 use crate::finding::{Finding, Severity, place_of};
 use crate::guards;
 use crate::probability::{one_scan, words};
-use crate::site::{DoorFile, SequenceFile, SiteFile, read};
+use crate::site::{DoorFile, RotatingFile, SequenceFile, SiteFile, read};
 
 mod doors;
 mod knocks;
@@ -136,6 +138,10 @@ impl Linter<'_> {
                 knocks::check(self, site, door, sequence);
                 odds.push(self.scan(door, sequence, &ranges));
             }
+            odds.extend(self.one_time(site, door, &ranges));
+            if let Some(rotating) = &door.rotating {
+                odds.push(self.rotating(door, rotating));
+            }
             if let Some(sequence) = &door.close_sequence {
                 knocks::check_protected(self, site, door, sequence);
             }
@@ -143,20 +149,46 @@ impl Linter<'_> {
         odds
     }
 
-    fn scan(
-        &mut self,
-        door: &DoorFile,
-        sequence: &SequenceFile,
-        ranges: &[postern_core::rule::GuardRange],
-    ) -> ScanOdds {
+    /// The odds of the line a scan meets most easily.
+    fn one_time(&mut self, site: &SiteFile, door: &DoorFile, ranges: &[GuardRange]) -> Option<ScanOdds> {
+        let lines = &door.one_time_sequences.as_ref()?.value;
+        lines.iter().for_each(|line| knocks::check(self, site, door, line));
+        let odds = lines.iter().map(|line| self.scan(door, line, ranges)).collect::<Vec<_>>();
+        odds.into_iter().max_by(|one, other| one.probability.total_cmp(&other.probability))
+    }
+
+    /// Of a range that is drawn from, all is a guard but what is awaited.
+    fn rotating(&mut self, door: &DoorFile, rotating: &RotatingFile) -> ScanOdds {
+        let RotatingFile { key, rest } = rotating;
+        let watched: Vec<GuardRange> =
+            rest.shape().map(|shape| shape.watched().collect()).unwrap_or_default();
+        let (knocks, ahead) = (u32::from(rest.knocks), u32::from(rest.look_ahead));
+        let guards = guards::count(&watched).saturating_sub(knocks * ahead);
+        let probability = (one_scan(knocks, guards) * f64::from(ahead)).min(1.0);
+        let suggestion = "use four knocks or more, of a wider range of ports";
+        let udp = watched.iter().find(|range| range.protocol == Protocol::Udp);
+        if udp.is_some_and(|range| range.last >= EPHEMERAL_FIRST && range.first <= EPHEMERAL_LAST) {
+            let message =
+                "rotating knocks are drawn from the range answers to the gateway's own questions come to";
+            let other = "use ports of 1024 to 32767, or `protocols = [\"tcp\"]`";
+            self.about(door, key.offset, Severity::Warning, "ephemeral-port", message.to_owned(), other);
+        }
+        self.judged(door, key.offset, probability, suggestion)
+    }
+
+    fn scan(&mut self, door: &DoorFile, sequence: &SequenceFile, ranges: &[GuardRange]) -> ScanOdds {
         // Counted is the scanner who scans the protocols of this sequence and no other, so that only
         // their guards see him; with an echo request among them, every length as well.
-        let scanned = |range: &postern_core::rule::GuardRange| {
-            sequence.steps.iter().any(|step| step.value.protocol == range.protocol)
-        };
+        let scanned =
+            |range: &GuardRange| sequence.steps.iter().any(|step| step.value.protocol == range.protocol);
         let seen: Vec<_> = ranges.iter().copied().filter(scanned).collect();
         let knocks = u32::try_from(sequence.steps.len()).unwrap_or(u32::MAX);
         let probability = one_scan(knocks, guards::count(&seen));
+        let suggestion = "use four knocks or more, of both protocols, and do not narrow the guards";
+        self.judged(door, sequence.offset, probability, suggestion)
+    }
+
+    fn judged(&mut self, door: &DoorFile, offset: usize, probability: f64, suggestion: &str) -> ScanOdds {
         let odds = ScanOdds { door: door.name.value.clone(), probability, words: words(probability) };
         if probability > SCAN_WARNING {
             let severity = if probability > SCAN_ERROR { Severity::Error } else { Severity::Warning };
@@ -164,8 +196,7 @@ impl Linter<'_> {
                 "one random scan of all ports opens door `{}` with a chance of {}",
                 odds.door, odds.words
             );
-            let suggestion = "use four knocks or more, of both protocols, and do not narrow the guards";
-            self.about(door, sequence.offset, severity, "scan-probability", message, suggestion);
+            self.about(door, offset, severity, "scan-probability", message, suggestion);
         }
         odds
     }
@@ -175,13 +206,11 @@ impl Linter<'_> {
 fn capture_ranges(site: &SiteFile) -> usize {
     let mut spans: Vec<(Protocol, u16, u16)> =
         guards::choose(site).iter().map(|guard| (guard.protocol, guard.first, guard.last)).collect();
-    let sequences = site.doors.iter().flat_map(|door| [&door.sequence, &door.close_sequence]);
-    spans.extend(
-        sequences
-            .flatten()
-            .flat_map(SequenceFile::knocks)
-            .map(|Step { protocol, value }| (protocol, value, value)),
-    );
+    let knocks = site.doors.iter().flat_map(crate::compile::sequences).flat_map(SequenceFile::knocks);
+    spans.extend(knocks.map(|Step { protocol, value }| (protocol, value, value)));
+    let rotating = site.doors.iter().filter_map(|door| door.rotating.as_ref()?.rest.shape().ok());
+    let drawn = rotating.flat_map(|shape| shape.watched());
+    spans.extend(drawn.map(|range| (range.protocol, range.first, range.last)));
     spans.sort();
     let mut count = 0;
     let mut end: Option<(Protocol, u32)> = None;

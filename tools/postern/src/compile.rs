@@ -2,11 +2,10 @@
 
 use postern_config::site::{StoredKey, StoredKeyKind};
 use postern_config::{STORE_BYTES_MAX, Site, encode};
-use postern_core::limits::{ACCOUNTS_MAX, DOORS_MAX, FWKNOP_KEYS_MAX, KEYS_MAX, SEQUENCES_MAX};
+use postern_core::limits::{ACCOUNTS_MAX, DOORS_MAX, FWKNOP_KEYS_MAX, KEYS_MAX, ROWS_MAX, SEQUENCES_MAX};
 use postern_core::rule::{RuleError, SequenceId};
 
-use crate::site::{DoorFile, KindFile, SPA_PORT_DEFAULT, SiteFile};
-use crate::supported::SUPPORTED;
+use crate::site::{DoorFile, KindFile, RotatingFile, SPA_PORT_DEFAULT, SequenceFile, SiteFile};
 
 mod door;
 mod image;
@@ -42,6 +41,13 @@ pub enum CompileError {
         /// The name.
         name: String,
     },
+    /// Rotating sequences are derived from a key that is not native.
+    RotatingKey {
+        /// Octet of the file.
+        offset: usize,
+        /// The name.
+        name: String,
+    },
     /// The file of a secret is no good.
     Secret {
         /// Octet of the file.
@@ -70,6 +76,7 @@ impl CompileError {
             CompileError::TooManyAccounts => "too-many-accounts",
             CompileError::NameTwice { .. } => "name",
             CompileError::NoSuchKey { .. } => "no-such-key",
+            CompileError::RotatingKey { .. } => "rotating-key",
             CompileError::Secret { .. } => "secret",
             CompileError::NoSuchInterface { .. } => "interface",
             CompileError::Rules(RuleError::DuplicateName(_)) => "name",
@@ -81,19 +88,17 @@ impl CompileError {
     /// Octet of the file it is about, when it is about one place.
     pub fn offset(&self, site: &SiteFile) -> Option<usize> {
         let sequence = |id: SequenceId| {
-            let opening = |door: &'_ DoorFile| {
-                door.sequence.as_ref().map(|own| (own.offset, door.reorder_millis.offset))
+            let of_door = |door: &'_ DoorFile| {
+                let reorder = door.reorder_millis.offset;
+                sequences(door).map(|own| (own.offset, reorder)).collect::<Vec<_>>()
             };
-            let closing = |door: &'_ DoorFile| {
-                door.close_sequence.as_ref().map(|own| (own.offset, door.reorder_millis.offset))
-            };
-            let mut all = site.doors.iter().flat_map(|door| [opening(door), closing(door)]).flatten();
-            all.nth(usize::from(id.0))
+            site.doors.iter().flat_map(of_door).nth(usize::from(id.0))
         };
         match self {
             CompileError::NoSuchInterface { offset, .. }
             | CompileError::NameTwice { offset, .. }
             | CompileError::NoSuchKey { offset, .. }
+            | CompileError::RotatingKey { offset, .. }
             | CompileError::Secret { offset, .. } => Some(*offset),
             CompileError::TooManyKeys => site.keys.get(KEYS_MAX).map(|key| key.offset),
             CompileError::TooManyFwknopKeys => {
@@ -112,6 +117,10 @@ impl CompileError {
                 let door = site.doors.get(usize::from(id.0));
                 door.map(|door| door.forward.as_ref().map_or(door.name.offset, |forward| forward.offset))
             }
+            CompileError::Rules(RuleError::BadRotating(id)) => {
+                let rotating = site.doors.get(usize::from(id.0)).and_then(|door| door.rotating.as_ref());
+                rotating.map(|rotating| rotating.key.offset)
+            }
             CompileError::Rules(RuleError::OneShotNeedsOnePort(id)) => {
                 site.doors.get(usize::from(id.0)).map(|door| door.one_shot.offset)
             }
@@ -125,12 +134,16 @@ impl CompileError {
     pub fn suggestion(&self) -> &'static str {
         match self {
             CompileError::TooManyDoors => "protect more ports with each door",
-            CompileError::TooManySequences => "do without some of the `close_sequence`s",
+            CompileError::TooManySequences => {
+                "do without some of the `close_sequence`s, or give `one_time_sequences` fewer lines at a time: \
+                 new ones may be added when some are used"
+            }
             CompileError::TooManyKeys => "take away keys nobody uses any more",
             CompileError::TooManyFwknopKeys => "give some people keys of Postern's own: `kind = \"native\"`",
             CompileError::TooManyAccounts => "take away accounts nobody uses any more",
             CompileError::NameTwice { .. } => "give each one a name of its own",
             CompileError::NoSuchKey { .. } => "add a `[[key]]` with that name, or leave it out here",
+            CompileError::RotatingKey { .. } => "give `rotating` a key of its own: `kind = \"native\"`",
             CompileError::Secret { .. } => "paths begin at the folder of the site file",
             CompileError::NoSuchInterface { .. } => {
                 "add it to `interfaces` of [gateway], or leave it out here"
@@ -141,6 +154,8 @@ impl CompileError {
                 RuleError::BadReorder(_) => "write `reorder = \"150ms\"`",
                 RuleError::ReorderNeedsDistinctSteps(_) => "use other knocks, or do without `reorder`",
                 RuleError::TooManyPorts => "protect fewer ports",
+                RuleError::TooManyRows => "open the other doors with authenticated packets (`spa`)",
+                RuleError::BadRotating(_) => "write `ports = \"20000-29999\"` and 3 to 8 knocks",
                 RuleError::BadBehind(_) => "write the service's own address: `forward = \"192.168.1.5:22\"`",
                 RuleError::BehindNeedsOwnPort(_) => {
                     "give each service behind the gateway a door with one port that no other door has"
@@ -154,24 +169,33 @@ impl CompileError {
     }
 }
 
+/// The sequences of a door in the order they are stored.
+pub(crate) fn sequences(door: &DoorFile) -> impl Iterator<Item = &SequenceFile> {
+    let one_time = door.one_time_sequences.iter().flat_map(|lists| &lists.value);
+    door.sequence.iter().chain(&door.close_sequence).chain(one_time)
+}
+
 /// Where the second of two equal knocks in a row stands.
 fn repeated_knock(site: &SiteFile, id: SequenceId) -> Option<usize> {
-    let mut sequences = site.doors.iter().flat_map(|door| [&door.sequence, &door.close_sequence]).flatten();
-    let steps = &sequences.nth(usize::from(id.0))?.steps;
+    let steps = &site.doors.iter().flat_map(sequences).nth(usize::from(id.0))?.steps;
     let (_, second) = steps.iter().zip(steps.iter().skip(1)).find(|(step, next)| step.value == next.value)?;
     Some(second.offset)
 }
 
-/// The site as it is stored, proved to be one the engine accepts. What this version does not honour
-/// and may leave out, it leaves out; what it may not, a check refuses.
+/// The site as it is stored, proved to be one the engine accepts. What this version does not honour, a
+/// check refuses.
 ///
 /// # Errors
 /// [`CompileError`].
 pub fn compile(file: &SiteFile, secrets: &Secrets<'_>) -> Result<Box<Site>, CompileError> {
-    let mut site = stored(file, secrets)?;
-    if !SUPPORTED.one_time {
-        site.sequences.retain(|sequence| !sequence.one_time);
-        postern_config::guards::renew(&mut site);
+    let site = stored(file, secrets)?;
+    let stock = |name: &str| {
+        let key = file.keys.iter().find(|key| key.rest.name == name);
+        key.is_some_and(|key| matches!(key.kind, KindFile::Fwknop { .. }))
+    };
+    let mut rotating = file.doors.iter().filter_map(|door| door.rotating.as_ref());
+    if let Some(RotatingFile { key, .. }) = rotating.find(|rotating| stock(&rotating.key.value)) {
+        return Err(CompileError::RotatingKey { offset: key.offset, name: key.value.clone() });
     }
     site.rules().map_err(CompileError::Rules)?;
     Ok(site)
@@ -245,6 +269,12 @@ impl std::fmt::Display for CompileError {
             CompileError::TooManyAccounts => write!(f, "a site has {ACCOUNTS_MAX} accounts at most"),
             CompileError::NameTwice { name, .. } => write!(f, "{name:?} is the name of an earlier one"),
             CompileError::NoSuchKey { name, .. } => write!(f, "there is no key {name:?}"),
+            CompileError::RotatingKey { name, .. } => {
+                write!(
+                    f,
+                    "key {name:?} is one of a stock fwknop client: rotating sequences need a native one"
+                )
+            }
             CompileError::Secret { why, .. } => f.write_str(why),
             CompileError::NoSuchInterface { name, .. } => {
                 write!(f, "{name:?} is not one of the gateway's interfaces")
@@ -262,6 +292,10 @@ fn rule_words(error: RuleError) -> String {
         RuleError::RepeatedStep(_) => {
             "a knock follows itself: one packet that is sent again, or delivered twice, counts as both".into()
         }
+        RuleError::TooManyRows => {
+            format!("more than {ROWS_MAX} doors have `rotating` or `one_time_sequences`")
+        }
+        RuleError::BadRotating(_) => "no rotating sequences can be made so".into(),
         RuleError::BadReorder(_) => "`reorder` must be shorter than `within`".into(),
         RuleError::ReorderNeedsDistinctSteps(_) => {
             "a sequence with `reorder` needs distinct knocks, eight at most".into()

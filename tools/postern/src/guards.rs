@@ -8,8 +8,8 @@ use crate::site::SiteFile;
 
 /// The guard ranges of a site, as the gateway would choose them.
 pub fn choose(site: &SiteFile) -> Vec<GuardRange> {
-    let sequences = site.doors.iter().flat_map(|door| [&door.sequence, &door.close_sequence]);
-    let knocks: Vec<Step> = sequences.flatten().flat_map(|sequence| sequence.knocks()).collect();
+    let sequences = site.doors.iter().flat_map(crate::compile::sequences);
+    let knocks: Vec<Step> = sequences.flat_map(|sequence| sequence.knocks()).collect();
     let ports: Vec<ServicePort> =
         site.doors.iter().flat_map(|door| &door.ports).map(|port| port.value).collect();
     let mut ranges = Vec::new();

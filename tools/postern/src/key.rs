@@ -12,6 +12,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use postern_console::rpc::reply::KeyStatus;
 use postern_console::rpc::{Reply, Request};
 use postern_core::spa::key::KEY_BYTES;
 use postern_hal_linux::random::random;
@@ -285,14 +286,16 @@ fn rebase(connection: &Connection, args: &RebaseArgs) -> Outcome<Answer> {
 }
 
 fn show(connection: &Connection, args: &ShowArgs) -> Outcome<Answer> {
-    let site = Place::within(connection, &args.site, false, |place| place.site())?;
+    let (site, used) =
+        Place::within(connection, &args.site, false, |place| Ok((place.site()?, place.used()?)))?;
     let wanted = |key: &&KeyFile| args.name.as_ref().is_none_or(|name| key.rest.name == name.as_str());
     let keys: Vec<&KeyFile> = site.keys.iter().filter(wanted).collect();
     if let (Some(name), true) = (&args.name, keys.is_empty()) {
         return Err(no_such_key(&site, name));
     }
-    let fields: Vec<Value> = keys.iter().map(|key| json_of(&site, key)).collect();
-    let text: String = keys.iter().map(|key| text_of(&site, key)).collect();
+    let used = |key: &KeyFile| used.iter().find(|used| used.name == key.rest.name);
+    let fields: Vec<Value> = keys.iter().map(|key| json_of(&site, key, used(key))).collect();
+    let text: String = keys.iter().map(|key| text_of(&site, key, used(key))).collect();
     Ok(Answer::show(json!({ "keys": fields }), text))
 }
 
@@ -323,13 +326,13 @@ fn secret_words(secret: &SecretRef) -> String {
     }
 }
 
-fn json_of(site: &SiteFile, key: &KeyFile) -> Value {
+fn json_of(site: &SiteFile, key: &KeyFile, used: Option<&KeyStatus>) -> Value {
     let rest = &key.rest;
     let (kind, secret) = match &key.kind {
         KindFile::Native { secret } => ("native", secret),
         KindFile::Fwknop { encryption, .. } => ("fwknop", encryption),
     };
-    json!({
+    let mut fields = json!({
         "name": rest.name,
         "person": if rest.person.is_empty() { Value::Null } else { json!(rest.person) },
         "kind": kind,
@@ -340,10 +343,15 @@ fn json_of(site: &SiteFile, key: &KeyFile) -> Value {
         "may_claim": rest.may_claim,
         "counter_first": rest.counter_first,
         "counter_last": rest.counter_last,
-    })
+    });
+    if let Some(used) = used {
+        fields["counter"] = json!(used.counter);
+        fields["used_secs_ago"] = json!(used.used_secs_ago);
+    }
+    fields
 }
 
-fn text_of(site: &SiteFile, key: &KeyFile) -> String {
+fn text_of(site: &SiteFile, key: &KeyFile, used: Option<&KeyStatus>) -> String {
     let rest = &key.rest;
     let (kind, secret) = match &key.kind {
         KindFile::Native { secret } => ("native", secret),
@@ -358,6 +366,12 @@ fn text_of(site: &SiteFile, key: &KeyFile) -> String {
     text.push_str(&format!("  kind    {kind}\n  doors   {doors}\n  secret  {}\n", secret_words(secret)));
     if rest.longest_secs > 0 {
         text.push_str(&format!("  longest {} s\n", rest.longest_secs));
+    }
+    if let Some(used) = used {
+        let last = used
+            .used_secs_ago
+            .map_or("not since the gateway's last start".to_owned(), |secs| format!("{secs} s ago"));
+        text.push_str(&format!("  counter {}\n  used    {last}\n", used.counter));
     }
     text
 }

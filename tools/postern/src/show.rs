@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use postern_config::Site;
+use postern_config::site::StoredRotating;
 use postern_core::rule::{Purpose, RuleSet};
 
 /// The store for people: gateway, doors, sequences, guards.
@@ -14,6 +15,14 @@ pub fn text(site: &Site, rules: &RuleSet) -> String {
         let ports: Vec<String> = door.ports.iter().map(ToString::to_string).collect();
         let _ = writeln!(out, "door {}: {} for {} s", door.name, ports.join(" "), door.open_for.secs_ceil());
         let own = rules.sequences().iter().filter(|sequence| usize::from(sequence.door.0) == index);
+        let own = own.filter(|sequence| !sequence.steps.is_empty());
+        if let Some(rotating) = site.doors.get(index).and_then(|door| door.rotating) {
+            let StoredRotating { knocks, look_ahead, first, last, .. } = rotating;
+            let _ = writeln!(
+                out,
+                "  opened by {knocks} knocks of {first} to {last} that change with every use, {look_ahead} awaited"
+            );
+        }
         for sequence in own {
             let verb = if sequence.purpose == Purpose::Open { "opened" } else { "closed" };
             let steps: Vec<String> = sequence.steps.iter().map(ToString::to_string).collect();

@@ -14,16 +14,8 @@ pub struct Supported {
     pub cut_at_end: bool,
     /// `prefix_v4` and `prefix_v6` of doors.
     pub prefix: bool,
-    /// `one_time_sequences` of doors; left out with a warning: a door stays shut for them.
-    pub one_time: bool,
 }
 
 /// This version.
-pub const SUPPORTED: Supported = Supported {
-    rotating: false,
-    forward: true,
-    one_shot: true,
-    cut_at_end: true,
-    prefix: false,
-    one_time: false,
-};
+pub const SUPPORTED: Supported =
+    Supported { rotating: true, forward: true, one_shot: true, cut_at_end: true, prefix: false };

@@ -134,7 +134,7 @@ fn door(random: &mut Random, site: &Site, index: usize) -> StoredDoor {
     let ports = ports.collect();
     let rotating = StoredRotating {
         key: if keys == 0 { 0 } else { random.small(0, keys - 1) },
-        knocks: random.small(3, 16),
+        knocks: random.small(3, 8),
         look_ahead: random.small(1, 8),
         protocols: random.small(1, 7),
         first: random.value(1, 30_000).try_into().unwrap(),

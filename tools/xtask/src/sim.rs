@@ -60,6 +60,7 @@ pub(crate) fn smoke(workspace: &Workspace) -> Result<()> {
     simulate(&["--runs", &FIXED_WORLDS.to_string()])?;
     simulate(&["--runs", &FRESH_WORLDS.to_string(), "--from", &fresh])?;
     simulate(&["--sessions", &HOSTILE_SESSIONS.to_string(), "--from", &fresh])?;
+    simulate(&["--rotation", &HOSTILE_SESSIONS.to_string(), "--from", &fresh])?;
     power_cuts(seed, POWER_CUTS)
 }
 

@@ -40,7 +40,7 @@ const CRC_AT: usize = LEASE_RECORD_BYTES - 4;
 
 const _: () = assert!(LEASES_AT + LEASES_MAX * 16 <= SEAL_AT);
 const _: () = assert!(SEAL_AT + SEAL_BYTES == CRC_AT);
-const _: () = assert!(LEASES_MAX > postern_core::limits::KEYS_MAX);
+const _: () = assert!(LEASES_MAX > postern_core::limits::KEYS_MAX + postern_core::limits::ROWS_MAX);
 
 /// A record as it stands on the medium.
 pub type LeaseRecord = [u8; LEASE_RECORD_BYTES];

@@ -289,8 +289,11 @@ pub struct KeyStatus {
     pub doors: u16,
     /// Whether it is refused for now.
     pub disabled: bool,
-    /// Counter up to which its packets may have been used.
+    /// Counter up to which its packets may have been used; a time stamp in seconds since 1970 with the stock
+    /// fwknop client.
     pub counter: u64,
+    /// Seconds since it last opened a door, or wanted to; `None` when that was before the last start.
+    pub used_secs_ago: Option<u32>,
 }
 
 /// One line of the log.
@@ -419,8 +422,14 @@ mod tests {
             grants: u16::MAX,
         };
         let grant = GrantStatus { id: u64::MAX, door: text(), source: SOURCE, secs_left: u32::MAX };
-        let key =
-            KeyStatus { name: text(), fwknop: true, doors: u16::MAX, disabled: true, counter: u64::MAX };
+        let key = KeyStatus {
+            name: text(),
+            fwknop: true,
+            doors: u16::MAX,
+            disabled: true,
+            counter: u64::MAX,
+            used_secs_ago: Some(u32::MAX),
+        };
         let line = LogLine { id: u64::MAX, at_millis: u64::MAX, text: text() };
         let knock = SeenKnock {
             number: u64::MAX,

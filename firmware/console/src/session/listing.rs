@@ -198,7 +198,15 @@ impl Session {
                 for key in &keys {
                     let kind = if key.fwknop { "fwknop" } else { "native" };
                     let disabled = if key.disabled { "  disabled" } else { "" };
-                    self.row(format_args!("{:<16} {kind}  {} doors{disabled}", key.name, key.doors));
+                    let (name, doors) = (&key.name, key.doors);
+                    match key.used_secs_ago {
+                        Some(secs) => {
+                            self.row(format_args!(
+                                "{name:<16} {kind}  {doors} doors  used {secs} s ago{disabled}"
+                            ));
+                        }
+                        None => self.row(format_args!("{name:<16} {kind}  {doors} doors{disabled}")),
+                    }
                 }
                 let count = u16::try_from(keys.len()).unwrap_or(u16::MAX);
                 Some(Listing::Keys { from: from.saturating_add(count) })

@@ -2,8 +2,10 @@
 
 use heapless::Vec;
 
-use crate::limits::KEYS_MAX;
-use crate::rule::Name;
+use super::rows::{Completion, KeyRow};
+use crate::knock::Step;
+use crate::limits::{KEYS_MAX, ROWS_MAX};
+use crate::rule::{DoorId, Name, Row, RuleSet};
 use crate::spa::fwknop::{self, FwknopKey};
 use crate::spa::key::{DeviceId, KeyTag, SpaKey};
 use crate::spa::native::{
@@ -11,6 +13,7 @@ use crate::spa::native::{
     verifier::{KeyError, KeyId, KeyStatus},
 };
 use crate::spa::policy::Policy;
+use crate::time::Instant;
 
 /// Whose packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +49,7 @@ pub struct Keys {
     pub(super) native: native::Verifier,
     pub(super) fwknop: fwknop::Verifier,
     names: Vec<Named, KEYS_MAX>,
+    rows: Vec<KeyRow, ROWS_MAX>,
 }
 
 impl Keys {
@@ -62,6 +66,7 @@ impl Keys {
             native: native::Verifier::new(device),
             fwknop: fwknop::Verifier::new(device),
             names: Vec::new(),
+            rows: Vec::new(),
         }
     }
 
@@ -92,13 +97,45 @@ impl Keys {
         self.names.push(Named { format, tag, name }).map_err(|_| KeyError::TooMany)
     }
 
+    /// Has the rotating sequences of `door` derived from `key`, which was added before. `ahead` of them are
+    /// awaited at once; `ceiling` says how many may have been used, by the name the row has in the journal.
+    ///
+    /// # Errors
+    /// [`KeyError::TooMany`].
+    pub fn add_rotating(
+        &mut self,
+        door: (DoorId, &Name),
+        key: &SpaKey,
+        ahead: u8,
+        ceiling: impl FnOnce(KeyTag) -> u64,
+    ) -> Result<(), KeyError> {
+        let row = KeyRow::rotating(door, (key, self.device), ahead, ceiling);
+        self.rows.push(row).map_err(|_| KeyError::TooMany)
+    }
+
+    /// Has the lines of the one-time list of `door` count one after the other. `ceiling` says what the
+    /// journal holds, by the name the list has there.
+    ///
+    /// # Errors
+    /// [`KeyError::TooMany`].
+    pub fn add_list<'l>(
+        &mut self,
+        door: (DoorId, &Name),
+        lines: impl Iterator<Item = &'l [Step]> + Clone,
+        ceiling: impl FnOnce(KeyTag) -> u64,
+    ) -> Result<(), KeyError> {
+        self.rows.push(KeyRow::list(door, lines, ceiling)).map_err(|_| KeyError::TooMany)
+    }
+
     /// The UDP port; `None` when packets are awaited on none.
     pub fn port(&self) -> Option<u16> {
         (self.port != 0).then_some(self.port)
     }
 
-    /// The name of the key with this tag.
+    /// The name of the key with this tag, or of the one the row with this tag is derived from.
     pub fn name(&self, tag: KeyTag) -> Option<&Name> {
+        let row = self.rows.iter().find(|row| row.tag == tag);
+        let tag = row.and_then(KeyRow::holder).unwrap_or(tag);
         self.names.iter().find(|named| named.tag == tag).map(|named| &named.name)
     }
 
@@ -107,9 +144,9 @@ impl Keys {
         self.names.iter().find(|named| named.name == name).map(|named| named.tag)
     }
 
-    /// Every tag: leases of others may make room.
+    /// Every tag, of keys and of rows: leases of others may make room.
     pub fn tags(&self) -> impl Iterator<Item = KeyTag> {
-        self.names.iter().map(|named| named.tag)
+        self.names.iter().map(|named| named.tag).chain(self.rows.iter().map(|row| row.tag))
     }
 
     /// What an operator may know about each key.
@@ -135,6 +172,36 @@ impl Keys {
     pub(super) fn carry_over(&mut self, before: &Keys) {
         self.native.carry_over(&before.native);
         self.fwknop.carry_over(&before.fwknop);
+        for row in &mut self.rows {
+            if let Some(before) = before.rows.iter().find(|before| before.tag == row.tag) {
+                row.carry_over(before);
+            }
+        }
+    }
+
+    /// Has `rules` await what comes next in every row.
+    pub(super) fn await_rows(&mut self, rules: &mut RuleSet) {
+        self.rows.iter_mut().for_each(|row| row.await_next(rules));
+    }
+
+    /// The row with this tag.
+    pub(super) fn row(&mut self, tag: KeyTag) -> Option<&mut KeyRow> {
+        self.rows.iter_mut().find(|row| row.tag == tag)
+    }
+
+    /// The knocks at `position` of `row` were shown; `line` has them.
+    ///
+    /// # Errors
+    /// Why they do not count.
+    pub(super) fn completed(
+        &mut self,
+        (row, position): (&Row, u16),
+        line: &[Step],
+        now: Instant,
+    ) -> Result<Completion, (Option<KeyTag>, &'static str)> {
+        let kept = self.rows.iter_mut().find(|kept| kept.is_of(row)).ok_or((None, "key-removed"))?;
+        let tag = kept.tag;
+        kept.completed(position, line, now).map_err(|reason| (Some(tag), reason))
     }
 
     /// The tag of the key at this position among those of its format.

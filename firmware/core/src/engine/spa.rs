@@ -7,6 +7,7 @@ use core::net::IpAddr;
 
 use heapless::{Deque, Vec};
 
+use super::rows::Completion;
 use super::{Engine, Format, Keys};
 use crate::audit::{DenyClass, DenyReason, Event, Proof, RevokeReason};
 use crate::grant::{Grant, Lease};
@@ -14,12 +15,13 @@ use crate::knock::{InterfaceIndex, Knock};
 use crate::limiter::{Limiter, Verdict as Limit};
 use crate::limits::{FWKNOP_PORTS_MAX, JOURNAL_ANSWER, WAITING_PACKETS_MAX};
 use crate::port::{CeilingWrite, JournalFailed};
-use crate::rule::{Door, DoorId, Name, Purpose};
+use crate::rule::{Door, DoorId, Name, Purpose, Row, SequenceId};
 use crate::spa::fwknop;
 use crate::spa::key::KeyTag;
 use crate::spa::native::request::CLAIMS_MAX;
 use crate::spa::native::{self, Arrival, PACKET_BYTES};
 use crate::spa::policy::WallTime;
+use crate::spa::rotating::cursor::CursorRefusal;
 use crate::time::{Duration, Instant};
 
 /// What became of datagrams since start.
@@ -59,6 +61,7 @@ struct Parked {
 enum Waiting {
     Native(native::Waiting),
     Fwknop(fwknop::Waiting),
+    Row(Completion),
 }
 
 impl Waiting {
@@ -66,14 +69,23 @@ impl Waiting {
         match self {
             Waiting::Native(waiting) => CeilingWrite { tag: waiting.tag, ceiling: waiting.ceiling },
             Waiting::Fwknop(waiting) => CeilingWrite { tag: waiting.tag, ceiling: waiting.ceiling },
+            Waiting::Row(waiting) => CeilingWrite { tag: waiting.tag, ceiling: waiting.ceiling },
         }
+    }
+
+    /// Whether it need not wait any longer once `written` is on the medium. Each sequence of a row has a
+    /// write of its own.
+    fn is_covered_by(&self, written: CeilingWrite) -> bool {
+        let waits = self.write();
+        let enough = waits.ceiling <= written.ceiling;
+        waits.tag == written.tag && if matches!(self, Waiting::Row(_)) { waits == written } else { enough }
     }
 }
 
 /// What is asked for, whatever the format.
 #[derive(Clone, Debug)]
 struct Wish {
-    tag: KeyTag,
+    proof: Proof,
     doors: Vec<(DoorId, Duration), FWKNOP_PORTS_MAX>,
     purpose: Purpose,
     sources: Vec<IpAddr, CLAIMS_MAX>,
@@ -159,6 +171,18 @@ impl Spa {
         Ok(())
     }
 
+    /// Who shows a sequence first has it: it opens for nobody else while it waits.
+    fn park_row(&mut self, completion: Completion, envelope: Envelope, now: Instant) -> Result<(), Refused> {
+        let same = |parked: &Parked| {
+            let waits = matches!(parked.waiting, Waiting::Row(waiting) if waiting == completion);
+            waits && parked.until > now
+        };
+        if self.parked.iter().any(same) {
+            return Err((DenyClass::Replay, Some(completion.tag), CursorRefusal::Used.reason()));
+        }
+        self.park(Waiting::Row(completion), envelope, now)
+    }
+
     /// Reads a datagram: `None` when it has to wait.
     fn read(&mut self, octets: &[u8], envelope: Envelope, doors: &[Door], now: Instant) -> Option<Read> {
         let arrival = Arrival { seen_from: envelope.source, at: now, wall: self.wall(now) };
@@ -179,7 +203,7 @@ impl Spa {
         self.park(waiting, envelope, now).err().map(Err)
     }
 
-    fn resume(&mut self, waiting: &Waiting, doors: &[Door], now: Instant) -> Read {
+    fn resume(&mut self, waiting: &Waiting, source: IpAddr, doors: &[Door], now: Instant) -> Read {
         let wall = self.wall(now);
         match waiting {
             Waiting::Native(waiting) => match self.keys.native.resume(waiting, now, wall, doors) {
@@ -190,7 +214,29 @@ impl Spa {
                 Ok(admitted) => self.fwknop_wish(&admitted),
                 Err(refused) => Err(self.fwknop_refusal(refused)),
             },
+            Waiting::Row(completion) => self.row_wish(completion, source, doors, now),
         }
+    }
+
+    /// A sequence of a row that was used up: what its key's policy makes of it.
+    fn row_wish(&mut self, completion: &Completion, source: IpAddr, doors: &[Door], now: Instant) -> Read {
+        let row = self.keys.row(completion.tag).ok_or(GONE)?;
+        let (id, holder) = (row.door, row.holder());
+        row.consume(completion).map_err(|refusal| (DenyClass::Replay, holder, refusal.reason()))?;
+        let open_for = doors.get(usize::from(id.0)).map(|door| door.open_for).ok_or(GONE)?;
+        let (proof, lease, grants_per_door) = match holder {
+            None => (Proof::OneTime, open_for, u8::MAX),
+            Some(tag) => {
+                let clocks = (now, self.wall(now));
+                let bearer = self.keys.native.bearer(tag, source, clocks, open_for);
+                let bearer = bearer.map_err(|refused| self.native_refusal(refused))?;
+                (Proof::Rotating(tag), bearer.lease, bearer.grants_per_door)
+            }
+        };
+        let (mut doors, mut sources) = (Vec::new(), Vec::new());
+        let _ = doors.push((id, lease));
+        let _ = sources.push(source);
+        Ok(Wish { proof, doors, purpose: Purpose::Open, sources, one_shot: false, grants_per_door })
     }
 
     fn native_wish(&self, admitted: native::Admitted) -> Read {
@@ -198,7 +244,7 @@ impl Spa {
         let mut doors = Vec::new();
         let _ = doors.push((door, lease));
         let tag = self.keys.tag_at(Format::Native, key).ok_or(GONE)?;
-        Ok(Wish { tag, doors, purpose, sources, one_shot, grants_per_door })
+        Ok(Wish { proof: Proof::Spa(tag), doors, purpose, sources, one_shot, grants_per_door })
     }
 
     fn fwknop_wish(&self, admitted: &fwknop::Admitted) -> Read {
@@ -208,8 +254,8 @@ impl Spa {
         }
         let _ = sources.push(admitted.source);
         let tag = self.keys.tag_at(Format::Fwknop, admitted.key).ok_or(GONE)?;
-        let grants_per_door = admitted.grants_per_door;
-        Ok(Wish { tag, doors, purpose: Purpose::Open, sources, one_shot: false, grants_per_door })
+        let (proof, grants_per_door) = (Proof::Spa(tag), admitted.grants_per_door);
+        Ok(Wish { proof, doors, purpose: Purpose::Open, sources, one_shot: false, grants_per_door })
     }
 
     fn native_refusal(&self, refused: native::Refused) -> Refused {
@@ -262,18 +308,42 @@ impl<const UNITS: usize> Engine<UNITS> {
         if result.is_ok() {
             self.spa.keys.persisted(write.tag, write.ceiling);
         }
-        let covered = |parked: &Parked| {
-            let waits = parked.waiting.write();
-            waits.tag == write.tag && waits.ceiling <= write.ceiling
-        };
+        let covered = |parked: &Parked| parked.waiting.is_covered_by(write);
         while let Some(index) = self.spa.parked.iter().position(covered) {
             let Parked { waiting, envelope, .. } = self.spa.parked.swap_remove(index);
             let read = match result {
-                Ok(()) => self.spa.resume(&waiting, self.rules.doors(), now),
+                Ok(()) => self.spa.resume(&waiting, envelope.source, self.rules.doors(), now),
                 Err(JournalFailed) => Err((DenyClass::Policy, Some(write.tag), "journal-failed")),
             };
+            if matches!(waiting, Waiting::Row(_)) {
+                self.await_rows();
+            }
             self.carry_out(read, envelope, now);
         }
+    }
+
+    /// A sequence that counts once was shown: it waits until the medium knows.
+    pub(super) fn row_completed(
+        &mut self,
+        id: SequenceId,
+        (row, position): (Row, u16),
+        knock: &Knock,
+        now: Instant,
+    ) {
+        let envelope = Envelope { source: knock.source, target: knock.target, interface: knock.interface };
+        let line = self.rules.sequence(id).map(|sequence| sequence.steps.as_slice()).unwrap_or_default();
+        let completed = self.spa.keys.completed((&row, position), line, now);
+        let parked = completed
+            .map_err(|(tag, reason)| (DenyClass::Policy, tag, reason))
+            .and_then(|completion| self.spa.park_row(completion, envelope, now));
+        if let Err(refused) = parked {
+            self.deny_spa(refused, knock.source, now);
+        }
+    }
+
+    /// Has the rules await what comes next.
+    pub(super) fn await_rows(&mut self) {
+        self.spa.keys.await_rows(&mut self.rules);
     }
 
     fn carry_out(&mut self, read: Read, envelope: Envelope, now: Instant) {
@@ -283,7 +353,7 @@ impl<const UNITS: usize> Engine<UNITS> {
     }
 
     fn fulfil(&mut self, wish: &Wish, envelope: Envelope, now: Instant) -> Result<(), Refused> {
-        let refused = |reason| Err((DenyClass::Policy, Some(wish.tag), reason));
+        let refused = |reason| Err((DenyClass::Policy, wish.proof.key(), reason));
         let here = |door: &Door| {
             door.target.is_none_or(|target| target == envelope.target)
                 && door.interfaces.contains(envelope.interface)
@@ -313,7 +383,7 @@ impl<const UNITS: usize> Engine<UNITS> {
                 self.make_room_for_key(wish, id, source, now);
                 let Some(door) = self.rules.door(id) else { continue };
                 let lease = Lease { time: lease, one_shot: wish.one_shot };
-                full |= self.grants.want(id, door, source, lease, Proof::Spa(wish.tag), now).is_err();
+                full |= self.grants.want(id, door, source, lease, wish.proof, now).is_err();
             }
         }
         if full { refused("grants-full") } else { Ok(()) }
@@ -322,10 +392,11 @@ impl<const UNITS: usize> Engine<UNITS> {
     /// A key has so many grants at a door and no more, counted for each address family: the oldest makes
     /// room, because whoever moves to another network must get in.
     fn make_room_for_key(&mut self, wish: &Wish, door: DoorId, source: IpAddr, now: Instant) {
+        let Some(key) = wish.proof.key() else { return };
         let limit = usize::from(wish.grants_per_door.max(1));
         let of_key = |grant: &&Grant| {
             grant.door == Some(door)
-                && grant.proof == Proof::Spa(wish.tag)
+                && grant.proof.key() == Some(key)
                 && grant.source.is_ipv4() == source.is_ipv4()
                 && grant.source != source
                 && !grant.is_ending()

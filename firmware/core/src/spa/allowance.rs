@@ -5,19 +5,19 @@ use crate::time::{Duration, Instant};
 
 /// A bucket of writes that fills again with time.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::spa) struct WriteAllowance {
+pub(crate) struct WriteAllowance {
     /// When it is full again. Each write puts that off.
     full_at: Instant,
 }
 
 impl WriteAllowance {
     /// A full one.
-    pub(in crate::spa) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { full_at: Instant::BOOT }
     }
 
     /// Takes one write; whether there was one.
-    pub(in crate::spa) fn take(&mut self, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
         let room = CEILING_WRITE_EVERY.millis() * (u64::from(CEILING_WRITES_AT_ONCE) - 1);
         let missing = self.full_at.since(now);
         if missing > Duration::from_millis(room) {

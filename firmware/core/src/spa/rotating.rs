@@ -5,8 +5,8 @@
 //! never count again.
 //!
 //! Whoever scans the ports the knocks are drawn from meets a few of them by chance, and meets them in
-//! order when they happen to rise. So all the others are guards ([`guards`]): touching one taints, and
-//! only who knows which ports to leave out completes a sequence.
+//! order when they happen to rise. So all the others are guards ([`crate::rule::RuleSet::is_guarded`]):
+//! touching one taints, and only who knows which ports to leave out completes a sequence.
 
 pub mod cursor;
 #[cfg(test)]
@@ -18,9 +18,7 @@ use heapless::Vec;
 
 use super::key::SubKey;
 use crate::knock::{Protocol, Step};
-use crate::limits::{
-    NAME_BYTES_MAX, ROTATING_AHEAD_MAX, ROTATING_CANDIDATES_MAX, ROTATING_KNOCKS_MAX, ROTATING_KNOCKS_MIN,
-};
+use crate::limits::{NAME_BYTES_MAX, ROTATING_CANDIDATES_MAX, ROTATING_KNOCKS_MAX, ROTATING_KNOCKS_MIN};
 use crate::rule::{GuardRange, Name};
 
 /// Payload octets of the smallest echo request that is a knock: above the 56 of a stock `ping`.
@@ -87,6 +85,25 @@ impl Shape {
     /// How many knocks.
     pub const fn knocks(&self) -> u8 {
         self.knocks
+    }
+
+    /// What they are drawn from.
+    pub const fn protocols(&self) -> Protocols {
+        self.protocols
+    }
+
+    /// Whether `step` may be drawn.
+    pub fn draws_from(&self, step: Step) -> bool {
+        let holds = |(protocol, first, last, used): &(Protocol, u16, u16, bool)| {
+            *used && *protocol == step.protocol && (*first..=*last).contains(&step.value)
+        };
+        self.ranges().iter().any(holds)
+    }
+
+    /// Everything that may be drawn.
+    pub fn watched(&self) -> impl Iterator<Item = GuardRange> + use<> {
+        let used = self.ranges().into_iter().filter(|(.., used)| *used);
+        used.map(|(protocol, first, last, _)| GuardRange { protocol, first, last })
     }
 
     /// The values of each protocol, in the order they are drawn from.
@@ -159,34 +176,6 @@ fn padded(door: &Name) -> [u8; NAME_BYTES_MAX] {
         *to = from;
     }
     name
-}
-
-/// Most guard ranges of one door: one before each awaited knock, and one at the end of each protocol.
-pub const GUARDS_MAX: usize = ROTATING_KNOCKS_MAX as usize * ROTATING_AHEAD_MAX as usize + 3;
-
-/// Everything the knocks are drawn from but what is `awaited`, as guard ranges. What must not be a
-/// guard for another reason is `excluded`; it splits no range, so the caller cuts it out.
-pub fn guards<'k>(
-    shape: &Shape,
-    awaited: impl Iterator<Item = &'k Step> + Clone,
-) -> Vec<GuardRange, GUARDS_MAX> {
-    let mut guards = Vec::new();
-    for (protocol, first, last, _) in shape.ranges().into_iter().filter(|(.., used)| *used) {
-        let mut from = Some(first);
-        while let Some(begin) = from.filter(|begin| *begin <= last) {
-            let here = awaited.clone().filter(|knock| knock.protocol == protocol);
-            let next = here.map(|knock| knock.value).filter(|value| (begin..=last).contains(value)).min();
-            let end = match next {
-                Some(knock) => knock.checked_sub(1),
-                None => Some(last),
-            };
-            if let Some(end) = end.filter(|end| *end >= begin) {
-                let _ = guards.push(GuardRange { protocol, first: begin, last: end });
-            }
-            from = next.and_then(|knock| knock.checked_add(1));
-        }
-    }
-    guards
 }
 
 #[cfg(test)]
@@ -270,37 +259,5 @@ mod tests {
         let widest = Shape::new(ROTATING_KNOCKS_MAX, ALL, 1, 65_535).unwrap();
         assert_eq!(widest.knock(0), Some(Step::tcp(1)));
         assert_eq!(widest.knock(u32::MAX), Some(Step::icmp(ICMP_LAST)));
-    }
-
-    /// Every value of every protocol is awaited or guarded, and never both.
-    #[test]
-    fn what_is_not_awaited_is_guarded() {
-        let shape = Shape::new(8, ALL, 65_000, 65_535).unwrap();
-        for counter in 0..200 {
-            let awaited: std::vec::Vec<Step> =
-                (0..u64::from(ROTATING_AHEAD_MAX)).flat_map(|n| derived(counter * 8 + n, &shape)).collect();
-            let guards = guards(&shape, awaited.iter());
-            for (protocol, first, last, _) in shape.ranges() {
-                for value in first..=last {
-                    let covers = |guard: &&GuardRange| {
-                        guard.protocol == protocol && (guard.first..=guard.last).contains(&value)
-                    };
-                    let guarded = guards.iter().filter(covers).count();
-                    let is_awaited = awaited.contains(&Step { protocol, value });
-                    assert_eq!(guarded, usize::from(!is_awaited), "{protocol:?}/{value}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn the_ends_of_the_range_may_be_awaited() {
-        let shape = Shape::new(3, TCP, 65_534, 65_535).unwrap();
-        assert!(guards(&shape, [Step::tcp(65_534), Step::tcp(65_535)].iter()).is_empty());
-        let shape = Shape::new(3, TCP, 1, 65_535).unwrap();
-        let all = GuardRange { protocol: Protocol::Tcp, first: 1, last: 65_535 };
-        assert_eq!(guards(&shape, [].iter()), [all]);
-        let around = guards(&shape, [Step::tcp(1), Step::tcp(2), Step::tcp(65_535), Step::udp(9)].iter());
-        assert_eq!(around, [GuardRange { first: 3, last: 65_534, ..all }]);
     }
 }

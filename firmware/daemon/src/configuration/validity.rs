@@ -1,7 +1,7 @@
 //! Whether a configuration may be put in force.
 
 use postern_config::secret::{Secret, StoredSecret};
-use postern_config::site::{StoredAccount, StoredDoor};
+use postern_config::site::StoredAccount;
 use postern_config::{Role, Site, held};
 use postern_console::rpc::request::NewAccount;
 use postern_console::rpc::{InvalidConfig, Refusal};
@@ -43,9 +43,7 @@ fn check(site: &Site, running: &Site) -> Result<RuleSet, InvalidConfig> {
 
 /// What schema 1 can say and this version cannot do. Silently ignored, it would be believed.
 fn asks_too_much(site: &Site) -> bool {
-    let special =
-        |door: &StoredDoor| door.rotating.is_some() || (door.prefix_v4, door.prefix_v6) != (32, 128);
-    site.doors.iter().any(special) || site.sequences.iter().any(|sequence| sequence.one_time)
+    site.doors.iter().any(|door| (door.prefix_v4, door.prefix_v6) != (32, 128))
 }
 
 /// Names, and a door for every bit.

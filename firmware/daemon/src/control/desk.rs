@@ -130,7 +130,7 @@ impl Desk {
             Request::History { index } => Reply::History(configuration.history(index)),
             Request::Doors { from } => Reply::Doors(lists::doors(configuration.site(), *machine, from)),
             Request::Grants { after } => Reply::Grants(lists::grants(*machine, after, *now)),
-            Request::Keys { from } => Reply::Keys(lists::keys(configuration.site(), from)),
+            Request::Keys { from } => Reply::Keys(lists::keys(configuration.site(), *machine, from, *now)),
             Request::Log { after } => Reply::Log(self.lines.after(after)),
             _ => Reply::Status(lists::status(configuration, *machine, self.lines.newest(), *now)),
         })

@@ -63,12 +63,15 @@ pub(super) fn doors(
                 |sequence: &&postern_config::site::StoredSequence| sequence.door == index && !sequence.closes;
             let knocks = site.sequences.iter().find(opening).map_or(0, |sequence| sequence.steps.len());
             let held = |grant: &&Grant| grant.is_open() && grant.door_name == door.name;
+            // The bit of the key it rotates with, if it does.
+            let rotating = door.rotating.and_then(|rotating| 1_u64.checked_shl(rotating.key.into()));
+            let keys = door.keys | rotating.unwrap_or(0);
             DoorStatus {
                 name: door.name.clone(),
                 ports: door.ports.clone(),
                 open_for_secs: door.open_for_secs,
                 knocks: u8::try_from(knocks).unwrap_or(u8::MAX),
-                keys: u8::try_from(door.keys.count_ones()).unwrap_or(u8::MAX),
+                keys: u8::try_from(keys.count_ones()).unwrap_or(u8::MAX),
                 grants: u16::try_from(engine.grants().filter(held).count()).unwrap_or(u16::MAX),
             }
         })
@@ -95,16 +98,29 @@ pub(super) fn grants(
     listed
 }
 
-pub(super) fn keys(site: &Site, from: u16) -> Vec<KeyStatus, KEYS_PER_REPLY_MAX> {
+pub(super) fn keys(
+    site: &Site,
+    machine: &mut impl Machine,
+    from: u16,
+    now: Instant,
+) -> Vec<KeyStatus, KEYS_PER_REPLY_MAX> {
+    let held = machine.engine().keys();
     let keys = site.keys.iter().enumerate().skip(usize::from(from)).take(KEYS_PER_REPLY_MAX);
     keys.map(|(index, key)| {
-        let opens = |door: &&postern_config::site::StoredDoor| door.keys & (1 << index) != 0;
+        let opens = |door: &&postern_config::site::StoredDoor| {
+            let rotating = door.rotating.is_some_and(|rotating| usize::from(rotating.key) == index);
+            door.keys & (1 << index) != 0 || rotating
+        };
+        // In safe mode there is none.
+        let used = held.tag(&key.name).and_then(|tag| held.status().find(|status| status.tag == tag));
+        let ago = used.and_then(|used| used.last_used).map(|at| now.since(at).millis() / 1000);
         KeyStatus {
             name: key.name.clone(),
             fwknop: matches!(key.kind, StoredKeyKind::Fwknop { .. }),
             doors: u16::try_from(site.doors.iter().filter(opens).count()).unwrap_or(u16::MAX),
             disabled: key.disabled,
-            counter: 0,
+            counter: used.map_or(0, |used| used.highest.max(used.ceiling)),
+            used_secs_ago: ago.map(|secs| u32::try_from(secs).unwrap_or(u32::MAX)),
         }
     })
     .collect()

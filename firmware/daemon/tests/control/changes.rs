@@ -207,7 +207,6 @@ fn what_cannot_be_run_is_refused_by_name() {
     refuse(&|site| site.accounts.clear(), InvalidConfig::NoAdmin);
     refuse(&|site| site.doors[0].ports.clear(), InvalidConfig::Rules);
     refuse(&|site| site.doors[0].prefix_v4 = 24, InvalidConfig::Unsupported);
-    refuse(&|site| site.sequences[0].one_time = true, InvalidConfig::Unsupported);
     refuse(&|site| site.name.clear(), InvalidConfig::Malformed);
     refuse(&|site| site.console.idle_lock_secs = 5, InvalidConfig::Malformed);
     refuse(&|site| site.console.banner.push_str("\x1b[2J").unwrap(), InvalidConfig::Malformed);

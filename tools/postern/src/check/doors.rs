@@ -6,7 +6,6 @@ use super::Linter;
 use crate::finding::{Finding, Severity, place_of};
 use crate::guards;
 use crate::site::{DoorFile, SequenceFile, SiteFile, did_you_mean};
-use crate::supported::SUPPORTED;
 
 /// A door open for longer than this is hardly a door.
 const OPEN_FOR_LONG_SECS: u32 = 3600;
@@ -50,14 +49,6 @@ fn alone(linter: &mut Linter<'_>, door: &DoorFile) {
         let suggestion = "connections go on when the door closes: a minute is enough to connect";
         linter.about(door, door.open_for_secs.offset, Severity::Warning, "long-open", message, suggestion);
     }
-    if let Some(one_time) = door.one_time_sequences.as_ref().filter(|_| !SUPPORTED.one_time) {
-        let message = format!(
-            "the {} one-time sequences of door `{name}` are not honoured by this version",
-            one_time.value.len()
-        );
-        let suggestion = "the door stays closed for them; nothing is ever accepted twice by mistake";
-        linter.about(door, one_time.offset, Severity::Warning, "one-time-unsupported", message, suggestion);
-    }
     if let (Some(open), Some(close)) = (&door.sequence, &door.close_sequence) {
         if is_subsequence(open, close) || is_subsequence(close, open) {
             let message = format!("door `{name}` opens and closes with the same knocks");
@@ -66,7 +57,7 @@ fn alone(linter: &mut Linter<'_>, door: &DoorFile) {
         }
     }
     let other_way = !door.spa.is_empty() || door.rotating.is_some();
-    let one_time = SUPPORTED.one_time && door.one_time_sequences.is_some();
+    let one_time = door.one_time_sequences.is_some();
     if door.sequence.is_none() && !other_way && !one_time {
         let message = format!("nothing opens door `{name}`: its ports are dropped for everybody");
         let suggestion = "give it a `sequence`";

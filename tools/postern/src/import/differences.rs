@@ -128,11 +128,11 @@ pub const DOOR_BOUNDED: Difference = Difference {
     suggestion: "Set `open_for` to the time a visit takes. Established connections go on after it.",
 };
 
-/// One-time sequences wait for a version that can use them up safely.
+/// Used one-time sequences are kept account of elsewhere.
 pub const ONE_TIME: Difference = Difference {
-    code: "one-time-not-yet-honoured",
-    message: "one-time sequences are imported but not yet honoured: the door stays closed",
-    suggestion: "Give the door a fixed `sequence` until this version of Postern can use up one-time sequences safely.",
+    code: "one-time-journal",
+    message: "knockd marks used sequences in its file; Postern keeps account in its journal, and the site file never changes",
+    suggestion: "Nothing to do. A line counts once, in the order of the list; when few are left, add others at the end.",
 };
 
 impl Difference {

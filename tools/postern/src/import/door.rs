@@ -168,7 +168,7 @@ fn proof(section: &Section<'_>, base_dir: &Path, findings: &mut Vec<Finding>) ->
         (Some(sequence), None) => Ok(Proof::Sequence(sequence::steps(sequence, findings)?)),
         (None, Some(file)) => {
             let entries = one_time::unused(file, base_dir, findings)?;
-            findings.push(differences::ONE_TIME.warning(file.place));
+            findings.push(differences::ONE_TIME.finding(file.place));
             Ok(Proof::OneTime(entries))
         }
         (Some(sequence), Some(file)) => {

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use postern_console::rpc::reply::KeyStatus;
 use postern_console::rpc::request::Source;
+use postern_console::rpc::{Reply, Request};
 use postern_core::spa::key::{DeviceId, KEY_BYTES};
 use serde_json::json;
 use toml_edit::DocumentMut;
@@ -67,6 +69,24 @@ impl Place<'_> {
             Place::Gateway(client) => {
                 let running = transfer::fetch(client, Source::Running)?;
                 parsed(&render(&running.site).text, Path::new("(the gateway's configuration)"))
+            }
+        }
+    }
+
+    /// How far keys were used, in the order of the site; nothing where only the site file is known.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn used(&mut self) -> Outcome<Vec<KeyStatus>> {
+        let mut used = Vec::new();
+        let Place::Gateway(client) = self else { return Ok(used) };
+        loop {
+            let from = u16::try_from(used.len()).unwrap_or(u16::MAX);
+            match client.ask(Request::Keys { from })? {
+                Ok(Reply::Keys(keys)) if keys.is_empty() => return Ok(used),
+                Ok(Reply::Keys(keys)) => used.extend(keys),
+                // A gateway that tells less: the site says the rest.
+                Ok(_) | Err(_) => return Ok(used),
             }
         }
     }

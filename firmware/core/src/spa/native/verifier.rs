@@ -62,6 +62,15 @@ pub struct Admitted {
     pub counter: u64,
 }
 
+/// What a key's policy says about a grant that was not asked for by a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bearer {
+    /// For how long.
+    pub lease: Duration,
+    /// Grants the key may have at a door at a time.
+    pub grants_per_door: u8,
+}
+
 /// A genuine request whose counter is above the ceiling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
@@ -257,6 +266,28 @@ impl Verifier {
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.tag == tag) {
             entry.replay.persisted(ceiling);
         }
+    }
+
+    /// Whether the holder of the key with this tag may open a door now for `source`, by another way than a
+    /// packet: everything of its policy but counters and doors. Returns what it says about the grant, for a
+    /// door that says `open_for`.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn bearer(
+        &mut self,
+        tag: KeyTag,
+        source: IpAddr,
+        (at, wall): (Instant, Option<WallTime>),
+        open_for: Duration,
+    ) -> Result<Bearer, Refused> {
+        let found = (0..).zip(&mut self.entries).find(|(_, entry)| entry.tag == tag);
+        let (id, entry) = found.ok_or(Refused { key: None, reason: Refusal::KeyRemoved })?;
+        entry.last_used = Some(at);
+        let checked = entry.policy.check_bearer(&[source], source, wall);
+        checked.map_err(|refusal| Refused { key: Some(KeyId(id)), reason: Refusal::Policy(refusal) })?;
+        let (lease, grants_per_door) = (entry.policy.lease(0, open_for), entry.policy.grants_per_door);
+        Ok(Bearer { lease, grants_per_door })
     }
 
     /// The ceiling to write when an administrator begins a new epoch of `key`, see

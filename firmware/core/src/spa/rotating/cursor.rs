@@ -16,13 +16,58 @@ pub fn rotating_tag(key: &SubKey, door: &Name) -> KeyTag {
     KeyTag::cut(&key.hmac(&[&padded(door)]))
 }
 
-/// What a one-time list of `door` is called in the journal: by its first line. A list that gets more
-/// lines goes on where it was; one that lost the lines that were used, or another one, begins anew.
-pub fn list_tag(door: &Name, first_line: &[Step]) -> KeyTag {
+/// What the one-time list of `door` is called in the journal.
+pub fn list_tag(door: &Name) -> KeyTag {
     let mut digest = Sha256::new();
     digest.update(b"postern-one-time-1 ");
     digest.update(padded(door));
-    for step in first_line {
+    KeyTag::cut(&digest.finalize().into())
+}
+
+/// What the journal holds of a one-time list: how many lines of the door were ever used, and which was
+/// the last. So a list goes on behind that line wherever it stands now: lines may be added behind it and
+/// taken away before it. A list without it is a new one. Rises with every use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListMark(u64);
+
+/// Bits of the name of a line; the number of lines stands above them.
+const LINE_BITS: u32 = 40;
+
+impl ListMark {
+    /// What the journal holds; 0 when no line was used.
+    pub const fn restored(held: u64) -> Self {
+        Self(held)
+    }
+
+    /// What the journal shall hold once `line` was used.
+    #[must_use]
+    pub fn after(self, line: &[Step]) -> Self {
+        let used = (self.0 >> LINE_BITS).saturating_add(1).min(u64::MAX >> LINE_BITS);
+        Self(used << LINE_BITS | line_name(line))
+    }
+
+    /// As the journal holds it.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The first of `lines` that was not used.
+    pub fn next<'l>(self, lines: impl Iterator<Item = &'l [Step]>) -> u64 {
+        if self.0 == 0 {
+            return 0;
+        }
+        let last = self.0 & ((1 << LINE_BITS) - 1);
+        // Of equal lines the last: none counts that may have been used.
+        let behind = (1_u64..).zip(lines).filter(|(_, line)| line_name(line) == last).last();
+        behind.map_or(0, |(next, _)| next)
+    }
+}
+
+/// 40 bits that name a line.
+fn line_name(line: &[Step]) -> u64 {
+    let mut digest = Sha256::new();
+    digest.update(b"postern-one-time-1 line");
+    for step in line {
         let protocol = match step.protocol {
             Protocol::Tcp => 1,
             Protocol::Udp => 2,
@@ -31,7 +76,7 @@ pub fn list_tag(door: &Name, first_line: &[Step]) -> KeyTag {
         let [high, low] = step.value.to_be_bytes();
         digest.update([protocol, high, low]);
     }
-    KeyTag::cut(&digest.finalize().into())
+    KeyTag::cut(&digest.finalize().into()).fingerprint() & ((1 << LINE_BITS) - 1)
 }
 
 /// Why a sequence does not count.
@@ -78,6 +123,14 @@ impl Cursor {
     pub const fn list(durable: u64, length: u64) -> Self {
         let next = if durable < length { durable } else { length };
         Self { next, durable: next, ahead: 1, end: length }
+    }
+
+    /// Takes over what `before` used.
+    pub const fn advance_to(&mut self, before: &Cursor) {
+        if before.next > self.next {
+            self.next = before.next;
+        }
+        self.persisted(before.durable);
     }
 
     /// The counters that are awaited, from the first to before the second.
@@ -209,18 +262,44 @@ mod tests {
     fn rows_have_names_of_their_own() {
         let key = |number| SpaKey::new([number; 32]).derive(KeyUse::Rotation, DeviceId([1; 16]));
         let door = |name: &str| Name::try_from(name).unwrap();
-        let line = [Step::tcp(7), Step::udp(8)];
         let tags = BTreeSet::from([
             rotating_tag(&key(1), &door("ssh")),
             rotating_tag(&key(2), &door("ssh")),
             rotating_tag(&key(1), &door("ssh2")),
-            list_tag(&door("ssh"), &line),
-            list_tag(&door("ssh2"), &line),
-            list_tag(&door("ssh"), &[Step::tcp(7), Step::tcp(8)]),
-            list_tag(&door("ssh"), &line[..1]),
+            list_tag(&door("ssh")),
+            list_tag(&door("ssh2")),
         ]);
-        assert_eq!(tags.len(), 7);
+        assert_eq!(tags.len(), 5);
         assert_eq!(KeyTag([1, 0, 0, 0, 0, 0, 0, 2]).fingerprint(), 2 << 56 | 1);
+    }
+
+    #[test]
+    fn a_list_goes_on_behind_its_last_line_wherever_that_stands() {
+        let lines: std::vec::Vec<[Step; 2]> =
+            (1..=6).map(|number| [Step::tcp(number), Step::udp(number)]).collect();
+        let next = |mark: ListMark, range: core::ops::Range<usize>| {
+            mark.next(lines[range].iter().map(<[Step; 2]>::as_slice))
+        };
+        let mut mark = ListMark::restored(0);
+        assert_eq!(next(mark, 0..6), 0);
+        for (used, line) in (1..).zip(&lines[..4]) {
+            let before = mark.number();
+            mark = mark.after(line);
+            assert!(mark.number() > before, "the journal never goes back");
+            assert_eq!(next(mark, 0..6), used);
+            assert_eq!(ListMark::restored(mark.number()), mark);
+        }
+        assert_eq!(next(mark, 0..4), 4, "nothing left");
+        assert_eq!(next(mark, 2..6), 2, "some of the used lines were taken away");
+        assert_eq!(next(mark, 3..6), 1);
+        assert_eq!(next(mark, 4..6), 0, "all of them were");
+        let twice = [lines[3], lines[4], lines[3]];
+        assert_eq!(mark.next(twice.iter().map(<[Step; 2]>::as_slice)), 3, "it may have been used");
+        // A list of other lines begins anew, and the journal goes on.
+        let other = mark.after(&lines[5]);
+        assert!(other.number() > mark.number());
+        let full = ListMark::restored(u64::MAX);
+        assert_eq!(full.after(&lines[0]).number() >> 40, u64::MAX >> 40, "no overflow");
     }
 
     #[test]

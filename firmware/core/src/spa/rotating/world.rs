@@ -63,18 +63,22 @@ impl World {
             terms: Terms::PLAIN,
         };
         builder.door(door).unwrap();
-        for knocks in &awaited {
-            let steps = Vec::from_slice(knocks).unwrap();
-            let (door, purpose, reorder) = (DoorId(0), Purpose::Open, Duration::ZERO);
-            let flags = FlagCondition::OPENING_SYN;
-            builder.sequence(Sequence { door, purpose, steps, within: WITHIN, reorder, flags }).unwrap();
-        }
-        if self.guarded {
-            for guard in guards(&self.shape, awaited.iter().flatten()) {
-                builder.guard(guard).unwrap();
+        if !self.guarded {
+            for knocks in &awaited {
+                let steps = Vec::from_slice(knocks).unwrap();
+                let (door, purpose, reorder) = (DoorId(0), Purpose::Open, Duration::ZERO);
+                let flags = FlagCondition::OPENING_SYN;
+                builder.sequence(Sequence { door, purpose, steps, within: WITHIN, reorder, flags }).unwrap();
+            }
+            self.rules = builder.build().unwrap();
+        } else {
+            builder.rotating(DoorId(0), self.shape, AHEAD, WITHIN).unwrap();
+            self.rules = builder.build().unwrap();
+            let row = self.rules.row(DoorId(0), false).unwrap();
+            for (position, knocks) in (0..).zip(&awaited) {
+                assert!(self.rules.await_knocks(row, position, Some(knocks)));
             }
         }
-        self.rules = builder.build().unwrap();
         self.matcher.rules_replaced(WITHIN, self.now);
     }
 

@@ -46,7 +46,8 @@ pub(super) fn behind(facts: &Facts, findings: &mut Vec<Finding>) {
 }
 
 pub(super) fn knocks(facts: &Facts, findings: &mut Vec<Finding>) {
-    let steps = facts.rules.iter().flat_map(|rules| rules.places()).map(|place| place.knock);
+    let sequences = facts.rules.iter().flat_map(|rules| rules.sequences());
+    let steps = sequences.flat_map(|sequence| &sequence.steps);
     let steps = steps.filter_map(|step| match step.protocol {
         Protocol::Tcp => Some((Transport::Tcp, step.value)),
         Protocol::Udp => Some((Transport::Udp, step.value)),

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use postern_config::site::StoredRotating;
 use postern_core::limits::{
-    OPEN_FOR_MAX, PORTS_PER_DOOR_MAX, REORDER_MAX, STEPS_MAX, WITHIN_MAX, WITHIN_MIN,
+    OPEN_FOR_MAX, PORTS_PER_DOOR_MAX, REORDER_MAX, ROTATING_KNOCKS_MAX, ROTATING_KNOCKS_MIN, STEPS_MAX,
+    WITHIN_MAX, WITHIN_MIN,
 };
 use toml_edit::TableLike;
 
@@ -155,9 +156,9 @@ impl Reader<'_> {
         let known = ["key", "knocks", "look_ahead", "protocols", "ports", "within"];
         self.known_keys(table, "`rotating`", &known);
         let key = self.required_text(table, "key", "`rotating`", at);
-        let most = u8::try_from(STEPS_MAX).unwrap_or(u8::MAX);
-        let knocks = ("limit", "a rotating sequence has 3 to 16 knocks", "5");
-        let knocks = self.number(table, "knocks", 3..=most, knocks).map_or(KNOCKS_DEFAULT, |at| at.value);
+        let knocks = ("limit", "a rotating sequence has 3 to 8 knocks", "5");
+        let bounds = ROTATING_KNOCKS_MIN..=ROTATING_KNOCKS_MAX;
+        let knocks = self.number(table, "knocks", bounds, knocks).map_or(KNOCKS_DEFAULT, |at| at.value);
         let ahead = ("limit", "1 to 8 sequences are awaited at once", "3");
         let ahead = self.number(table, "look_ahead", 1..=8, ahead).map_or(LOOK_AHEAD_DEFAULT, |at| at.value);
         let protocols = self.texts(table, "protocols");
