@@ -40,6 +40,9 @@ const WATCH_EVERY: Duration = Duration::from_millis(500);
 /// How long somebody may look at the login prompt.
 const IDLE_BEFORE_LOGIN: Duration = Duration::from_secs(120);
 
+/// Said when it ends, and to whoever presses Enter until it is back.
+const NO_DAEMON: &str = "\nThe gateway's daemon does not answer; waiting for it.\n";
+
 /// What the session waits for.
 #[derive(Debug)]
 enum Task {
@@ -104,6 +107,10 @@ enum AfterStatus {
     Confirm,
     Cancel,
     Wipe,
+    /// The time of the trial with this generation is over.
+    TrialOver {
+        generation: u64,
+    },
 }
 
 /// What a download of the running configuration is followed by.
@@ -113,6 +120,8 @@ enum AfterDownload {
     Shell,
     /// After a commit: the candidate is what runs.
     Renew,
+    /// Something else runs by now, because a trial is over or somebody else has changed it.
+    Overtaken { by_roll_back: bool },
 }
 
 /// What takes long and is done in [`Session::compute`], after what is to be shown was shown.
@@ -149,6 +158,10 @@ pub struct Session {
     base: u64,
     commit: Commit,
     trial: Option<(Trial, Instant)>,
+    /// Columns the prompt takes, for the caret below a mistake.
+    prompt_columns: usize,
+    /// A line was being typed when something was told: it goes on behind the next prompt.
+    interrupted: bool,
     payload: [u8; PAYLOAD_BYTES_MAX],
     payload_bytes: usize,
     glass: [u8; 32],
@@ -195,6 +208,8 @@ impl Session {
             base: 0,
             commit: Commit::default(),
             trial: None,
+            prompt_columns: 0,
+            interrupted: false,
             payload: [0; PAYLOAD_BYTES_MAX],
             payload_bytes: 0,
             glass: [0; 32],
@@ -243,11 +258,12 @@ impl Session {
     /// When [`Session::tick`] must be called.
     pub fn poll_at(&self) -> Option<Instant> {
         let idle = self.idle_after().map(|idle| self.last_key + idle);
-        let watch = match self.task {
+        let next = match self.task {
             Task::Watching { at, .. } => Some(at),
+            Task::Prompt => self.trial.as_ref().map(|(_, ends)| *ends),
             _ => None,
         };
-        [self.deadline, idle, watch].into_iter().flatten().min()
+        [self.deadline, idle, next].into_iter().flatten().min()
     }
 
     /// Whether a program speaks at the line: its octets go to the daemon as they are, and the
@@ -274,7 +290,7 @@ impl Session {
     /// The connection to the daemon broke: it may have been started anew.
     pub fn daemon_lost(&mut self) {
         if self.account.is_some() || !matches!(self.task, Task::Gone | Task::Asleep | Task::Hello) {
-            let _ = self.screen.write_str("\nThe gateway's daemon does not answer; waiting for it.\n");
+            let _ = self.screen.write_str(NO_DAEMON);
         }
         self.log_out();
         self.task = Task::Gone;
@@ -302,10 +318,16 @@ impl Session {
             self.task = Task::Asleep;
             self.last_key = now;
         }
-        if let Task::Watching { after, at } = self.task {
-            if at <= now {
+        match self.task {
+            Task::Watching { after, at } if at <= now => {
                 self.ask(Request::Watch { after }, Next::Watched, now);
             }
+            Task::Prompt if self.is_trial_over(now) => {
+                let _ = self.screen.write_str("\n");
+                self.interrupted = true;
+                self.trial_over(now);
+            }
+            _ => {}
         }
     }
 
@@ -332,6 +354,9 @@ impl Session {
             Task::Watching { .. } => {
                 let _ = self.screen.write_str("\n");
                 self.prompt();
+            }
+            Task::Gone if octet == b'\r' || octet == b'\n' => {
+                let _ = self.screen.write_str(NO_DAEMON);
             }
             Task::Hello | Task::Gone | Task::Waiting(_) | Task::Listing(_) => {}
             _ => {
@@ -427,6 +452,7 @@ impl Session {
         self.account = None;
         self.work = None;
         self.trial = None;
+        self.interrupted = false;
         self.candidate = self.running.clone();
         if let Some(welcome) = &self.welcome {
             self.candidate.name = welcome.gateway.clone();
@@ -436,7 +462,6 @@ impl Session {
 
     fn idle_after(&self) -> Option<Duration> {
         match (&self.account, &self.welcome, &self.task) {
-            (Some(_), _, Task::Watching { .. }) => None,
             (Some(_), Some(welcome), _) => Some(Duration::from_secs(u64::from(welcome.idle_lock_secs))),
             (None, _, Task::Asleep | Task::Gone | Task::Hello | Task::Waiting(_)) => None,
             _ => Some(IDLE_BEFORE_LOGIN),
@@ -464,9 +489,12 @@ impl Session {
                 self.log_out();
                 self.greet();
             }
-            Next::TrialFor(AfterStatus::Prompt) => self.prompt_at(now),
+            Next::TrialFor(AfterStatus::Prompt | AfterStatus::TrialOver { .. }) => self.prompt_at(now),
             _ => {
                 let _ = writeln!(self.screen, "Refused: {refusal}.");
+                if matches!(refusal, Refusal::Conflict { .. }) {
+                    return self.download(AfterDownload::Overtaken { by_roll_back: false }, now);
+                }
                 self.prompt_at(now);
             }
         }
