@@ -282,6 +282,7 @@ impl<P: Partition> Store<P> {
 
     fn write_mark(&mut self, mark: Mark) -> Result<(), CommitError> {
         let Some(next) = self.journal.with(mark) else { return Ok(()) };
+        self.mend_marks()?;
         self.unsure.config = true;
         // Even if it fails this number may be on the medium: it is not used for anything else.
         self.journal.sequence = next.sequence;
@@ -324,6 +325,7 @@ impl<P: Partition> Store<P> {
             }
             None => return Ok(()),
         };
+        self.mend_leases()?;
         self.unsure.leases = true;
         // Even if it fails this number may be on the medium: it is not used for anything else.
         self.leases.sequence = next.sequence;
@@ -334,6 +336,44 @@ impl<P: Partition> Store<P> {
         }
         self.leases = next;
         self.unsure.leases = false;
+        Ok(())
+    }
+
+    /// Writes the newest record of marks again where it is missing: a cut may have left it in one copy only,
+    /// and the write of the next one beside it, when that is cut, too, may damage that.
+    pub(super) fn mend_marks(&mut self) -> Result<(), CommitError> {
+        if self.journal.sequence == 0 {
+            return Ok(());
+        }
+        let newest = self.journal.encode(self.identity.as_ref().map(|identity| &identity.key));
+        let index = self.journal.record_index();
+        self.mend(&newest, |copy| record_offset(copy, index))
+    }
+
+    /// The same for leases; not when it is not known which is the newest.
+    pub(super) fn mend_leases(&mut self) -> Result<(), CommitError> {
+        if self.leases.sequence == 0 || self.unsure.leases {
+            return Ok(());
+        }
+        let newest = self.leases.encode(self.identity.as_ref().map(|identity| &identity.key));
+        let index = self.leases.record_index();
+        self.mend(&newest, |copy| lease_offset(copy, index))
+    }
+
+    fn mend<const N: usize>(
+        &mut self,
+        newest: &[u8; N],
+        offset: impl Fn(usize) -> u64,
+    ) -> Result<(), CommitError> {
+        let mut missing = [false; COPIES];
+        for (copy, missing) in missing.iter_mut().enumerate() {
+            let mut found = [0; N];
+            let read = self.partition.read(offset(copy), &mut found);
+            *missing = read.is_ok() && found != *newest;
+        }
+        if missing.contains(&true) {
+            self.write_copies(newest, offset, missing)?;
+        }
         Ok(())
     }
 
