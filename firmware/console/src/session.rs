@@ -19,8 +19,9 @@ use zeroize::Zeroize;
 
 use crate::rpc::reply::{Challenge, Reply, Trial, Welcome};
 use crate::rpc::request::Request;
-use crate::rpc::{Answer, Call, Deframer, FRAME_BYTES_MAX, PROTOCOL, Refusal, encode_frame};
+use crate::rpc::{Answer, Call, Deframer, FRAME_BYTES_MAX, InvalidConfig, PROTOCOL, Refusal, encode_frame};
 use crate::text::editor::{Editor, Event};
+use crate::text::rules::Unrunnable;
 use crate::text::screen::Screen;
 
 mod commands;
@@ -491,13 +492,28 @@ impl Session {
             }
             Next::TrialFor(AfterStatus::Prompt | AfterStatus::TrialOver { .. }) => self.prompt_at(now),
             _ => {
-                let _ = writeln!(self.screen, "Refused: {refusal}.");
+                self.tell_refusal(refusal);
                 if matches!(refusal, Refusal::Conflict { .. }) {
                     return self.download(AfterDownload::Overtaken { by_roll_back: false }, now);
                 }
                 self.prompt_at(now);
             }
         }
+    }
+
+    /// What only another tool could say is said here.
+    fn tell_refusal(&mut self, refusal: &Refusal) {
+        let unrunnable = match refusal {
+            Refusal::Invalid(InvalidConfig::Rules) => self.candidate.rules().err(),
+            _ => None,
+        };
+        let _ = match unrunnable {
+            Some(error) => {
+                let site = &self.candidate;
+                writeln!(self.screen, "Refused: {}.", Unrunnable { site, error })
+            }
+            None => writeln!(self.screen, "Refused: {refusal}."),
+        };
     }
 
     fn answered(&mut self, next: Next, reply: Reply, now: Instant) {

@@ -78,6 +78,7 @@ impl Session {
             "rollback" => self.rollback(rest, end, now),
             "confirm" => self.ask(Request::Status, Next::TrialFor(AfterStatus::Confirm), now),
             "cancel" => self.ask(Request::Status, Next::TrialFor(AfterStatus::Cancel), now),
+            "wipe" if self.role() < Role::Admin => self.say("That needs the role admin.\n", now),
             "wipe" => self.ask(Request::Status, Next::TrialFor(AfterStatus::Wipe), now),
             "history" => self.start(Listing::History { index: 0 }, now),
             "status" => self.ask(Request::Status, Next::Status, now),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use postern_config::spelled::Spelled;
-use postern_console::rpc::Refusal;
+use postern_console::rpc::{InvalidConfig, Refusal};
 
 use crate::person::{Desk, PASSWORD};
 
@@ -132,6 +132,18 @@ fn whoever_is_overtaken_is_told_and_decides() {
     desk.type_in("commit\r");
     assert!(desk.read().contains("Generation 5 is in force."));
     assert_eq!(desk.gateway.running.doors[0].open_for_secs, 30, "it was shown, and wanted");
+}
+
+#[test]
+fn why_rules_cannot_be_run_is_said_at_the_line() {
+    let mut desk = Desk::logged_in();
+    desk.type_in("set door ssh sequence tcp/22 tcp/22\r");
+    desk.read();
+    desk.gateway.refuse_at_commit = Some(Refusal::Invalid(InvalidConfig::Rules));
+    desk.type_in("commit\r");
+    let shown = desk.read();
+    assert!(shown.contains("Refused: door ssh: its sequence has a knock that follows itself."), "{shown}");
+    assert!(shown.ends_with("pump-17*> "), "the candidate stays: {shown}");
 }
 
 #[test]
