@@ -53,18 +53,17 @@ impl Session {
 
     fn tell_overtaken(&mut self, after: AfterDownload, generation: u64) {
         let AfterDownload::Overtaken { by_roll_back } = after else { return };
-        let _ = match (by_roll_back, self.is_changed()) {
-            (true, _) => writeln!(
+        if by_roll_back {
+            let _ = writeln!(
                 self.screen,
-                "The trial is over, nobody confirmed it: generation {generation} is in force again.\n\
-                 What was tried is the candidate now: `diff` shows it, `discard` drops it."
-            ),
-            (false, true) => writeln!(
-                self.screen,
-                "Your candidate is kept: `diff` compares it with generation {generation}, `discard` drops it."
-            ),
-            (false, false) => Ok(()),
-        };
+                "The trial is over, nobody confirmed it: generation {generation} is in force again."
+            );
+        }
+        if self.is_changed() {
+            let _ = self.screen.write_str(
+                "Your candidate is kept: `diff` compares it with what runs, `discard` drops it.\n",
+            );
+        }
     }
 
     fn no_download(&mut self, now: Instant) {
