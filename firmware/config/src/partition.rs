@@ -34,6 +34,8 @@
 //! - Opening never writes.
 //! - Every commit and every mark is read back before it is acknowledged.
 //! - A flush that failed leaves the state unknown: nothing is acknowledged, nothing is assumed.
+//! - The newest slot of an older schema is not spent while another can be: a firmware that is taken back
+//!   finds it, however many changes later, unless the floor was raised.
 //! - A medium that says it has flushed and has not may lose what was acknowledged, and leaves an older
 //!   configuration; the factory profile when the lost one had raised the floor.
 //! - Before a record is written, the newest one is written again where a cut has left it in one copy only.

@@ -59,7 +59,8 @@ fn campaign(mut seed: u64, stride: u64, states: u64) -> Report {
     let mut report = Report::default();
     while report.states < states {
         let mut image = Image::blank();
-        for action in [Action::Adopt(seed as u8), Action::Boot, Action::Commit(vec![seed as u8; 300])] {
+        let octet = seed.to_le_bytes()[0];
+        for action in [Action::Adopt(octet), Action::Boot, Action::Commit(vec![octet; 300])] {
             image = everywhere(&mut report, image, &action, seed);
         }
         let mut image = lived_in(seed);

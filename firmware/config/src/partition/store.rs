@@ -219,7 +219,7 @@ impl<P: Partition> Store<P> {
         self.next_generation = generation.saturating_add(1);
         let trial = kind == Kind::Trial;
         let header = Header { generation, trial, schema, floor, payload_bytes, digest, seal: None };
-        let index = self.slot_to_spend();
+        let index = self.slot_to_spend(schema);
         self.unsure.config = true;
         let header = self.write_and_read_back(index, header, payload)?;
         let mark = if trial {
@@ -460,18 +460,23 @@ impl<P: Partition> Store<P> {
         self.partition
     }
 
-    /// The slot that is needed least: never the one in force; unusable ones first, then trials
-    /// nobody confirmed, then the lowest generation. One that cannot be read goes last: it may be read
+    /// The slot that is needed least for one of `schema`: never the one in force; unusable ones first, then
+    /// trials nobody confirmed, then the lowest generation. The newest of an older schema goes after these:
+    /// a firmware that is taken back starts with it. One that cannot be read goes last: it may be read
     /// again one day, and if not it could not be read back either.
-    fn slot_to_spend(&self) -> usize {
+    fn slot_to_spend(&self, schema: u16) -> usize {
         let in_force = self.choice();
         let others = self.slots.iter().enumerate().filter(|(index, _)| in_force != Choice::Slot(*index));
+        let is_unconfirmed =
+            |header: &Header| header.trial && !self.journal.is_confirmed(header.generation, &header.digest);
+        let counts = |header: &&Header| !is_unconfirmed(header) && header.floor >= self.journal.floor;
+        let older = self.slots.iter().filter_map(SlotState::header).filter(|header| header.schema < schema);
+        let way_back = older.filter(counts).map(|header| header.generation).max();
         let worth = |slot: &SlotState| match slot.header() {
-            None if *slot == SlotState::Unreadable => (3, 0),
+            None if *slot == SlotState::Unreadable => (4, 0),
             None => (0, 0),
-            Some(header) if header.trial && !self.journal.is_confirmed(header.generation, &header.digest) => {
-                (1, header.generation)
-            }
+            Some(header) if is_unconfirmed(header) => (1, header.generation),
+            Some(header) if Some(header.generation) == way_back => (3, 0),
             Some(header) => (2, header.generation),
         };
         others.min_by_key(|(_, slot)| worth(slot)).map_or(0, |(index, _)| index)
