@@ -41,6 +41,9 @@ const WATCH_EVERY: Duration = Duration::from_millis(500);
 /// How long somebody may look at the login prompt.
 const IDLE_BEFORE_LOGIN: Duration = Duration::from_secs(120);
 
+/// A program's first frame is short: what comes later behind a zero that noise made is a person's.
+const FRAME_WITHIN: Duration = Duration::from_secs(1);
+
 /// Said when it ends, and to whoever presses Enter until it is back.
 const NO_DAEMON: &str = "\nThe gateway's daemon does not answer; waiting for it.\n";
 
@@ -180,6 +183,9 @@ pub struct Session {
     listing: Listing,
     watched_after: u64,
     machine_mode: bool,
+    /// A frame of a program that comes while somebody is at the line, and when its zero came.
+    program: Deframer,
+    program_since: Option<Instant>,
     /// Whether the daemon may take this connection for somebody's.
     privileged: bool,
     renewal: bool,
@@ -227,6 +233,8 @@ impl Session {
             listing: Listing::Help { line: 0 },
             watched_after: 0,
             machine_mode: false,
+            program: Deframer::new(),
+            program_since: None,
             privileged: false,
             renewal: false,
         }
@@ -340,12 +348,13 @@ impl Session {
     /// Takes an octet of the line.
     pub fn key(&mut self, octet: u8, now: Instant) {
         self.last_key = now;
-        if octet == 0 {
-            // People do not send zeros: a program does, before its first frame.
-            if matches!(self.task, Task::Asleep | Task::Name | Task::NewName) {
-                self.machine_mode = true;
-                self.editor.forget();
-            }
+        // People do not send zeros: a program does, before its first frame.
+        if octet == 0 && matches!(self.task, Task::Asleep | Task::Name | Task::NewName) {
+            self.machine_mode = true;
+            self.editor.forget();
+            return;
+        }
+        if self.is_of_a_program(octet, now) {
             return;
         }
         match &self.task {
@@ -366,6 +375,28 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Whether an octet belongs to a frame while somebody is at the line: nothing of that is typed. A
+    /// whole frame is a program, and whoever forgot to log out is logged out.
+    fn is_of_a_program(&mut self, octet: u8, now: Instant) -> bool {
+        let in_time = self.program_since.is_some_and(|since| now < since + FRAME_WITHIN);
+        if !in_time {
+            self.program = Deframer::new();
+            self.program_since = None;
+        }
+        let heard = if in_time || octet == 0 { self.program.take::<Call>(octet) } else { None };
+        match heard {
+            Some(Ok(_)) => {
+                self.program_since = None;
+                self.line_lost();
+                self.machine_mode = true;
+            }
+            Some(Err(_)) => self.program_since = None,
+            None if octet == 0 => self.program_since = Some(now),
+            None => {}
+        }
+        in_time || octet == 0
     }
 
     /// Whether keys are taken now; if not, they wait in the line.
