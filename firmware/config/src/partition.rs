@@ -34,6 +34,11 @@
 //! - Opening never writes.
 //! - Every commit and every mark is read back before it is acknowledged.
 //! - A flush that failed leaves the state unknown: nothing is acknowledged, nothing is assumed.
+//! - The newest slot of an older schema is not spent while another can be: a firmware that is taken back
+//!   finds it, however many changes later, unless the floor was raised.
+//! - A medium that says it has flushed and has not may lose what was acknowledged, and leaves an older
+//!   configuration; the factory profile when the lost one had raised the floor.
+//! - Before a record is written, the newest one is written again where a cut has left it in one copy only.
 
 mod adopt;
 pub mod choice;
@@ -108,8 +113,9 @@ const _: () = assert!(LEASE_RECORDS * LEASE_SECTORS * SECTOR_BYTES <= COPY_BYTES
 const _: () = assert!(LEASES_AT + COPIES * COPY_BYTES == PARTITION_BYTES_MIN);
 const _: () = assert!(slot_offset(0) % 4096 == 0);
 
-/// CRC-32C (Castagnoli, RFC 3720 appendix B.4): finds accidents, proves nothing.
-const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
+/// CRC-32C (Castagnoli, RFC 3720 appendix B.4): finds accidents, proves nothing. 16 KiB of tables:
+/// opening a store checks some dozen sectors, which is most of its time.
+static CRC: crc::Crc<u32, crc::Table<16>> = crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISCSI);
 
 #[cfg(test)]
 mod tests;

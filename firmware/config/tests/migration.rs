@@ -152,6 +152,30 @@ fn a_gateway_put_back_to_the_old_version_finds_the_slot_it_had() {
     assert_eq!(newest_that_reads(&mut store, decode).unwrap().site, site("fourth"));
 }
 
+/// However many changes later.
+#[test]
+fn the_newest_slot_of_the_old_version_is_spent_last() {
+    let mut store = updated();
+    for round in 0..20 {
+        let changed =
+            Site2 { contact: format!("room {round}").as_str().try_into().unwrap(), ..site("x").into() };
+        let kind = if round % 3 == 0 { Kind::Trial } else { Kind::Permanent };
+        let header = store.commit(&encoded(&changed), 2, 0, kind).unwrap();
+        if round % 6 == 0 {
+            store.confirm(header.generation).unwrap();
+        }
+        store = Store::open(store.into_partition()).unwrap();
+        assert_eq!(newest_that_reads(&mut store, schema::decode), Some(site("third")), "round {round}");
+    }
+    let history = store.slots().iter().filter_map(|slot| slot.header()).count();
+    assert_eq!(history, 6, "the one in force, that one, and four others");
+    // Put back and changed there, it is one of many.
+    for name in ["fourth", "fifth", "sixth", "seventh", "eighth", "ninth"] {
+        store.commit(&encoded(&site(name)), 1, 0, Kind::Permanent).unwrap();
+    }
+    assert_eq!(newest_that_reads(&mut store, schema::decode), Some(site("ninth")));
+}
+
 #[test]
 fn the_old_slot_outlives_trials_of_the_new_version() {
     let mut store = in_the_field();

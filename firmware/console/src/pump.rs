@@ -29,6 +29,10 @@ const CHUNK_BYTES: usize = 256;
 /// often; one that has died says nothing.
 pub const RELAY_SILENCE: Duration = Duration::from_secs(60);
 
+/// Time without a zero after which Enter is a person's: a frame has one at each end, and the longest request
+/// takes five seconds on the slowest line.
+pub const ENTER_AFTER: Duration = Duration::from_secs(6);
+
 /// Rounds of one [`Pump::turn`]: whoever sends without end does not keep the caller from its clock.
 const ROUNDS_MAX: u32 = 64;
 
@@ -41,7 +45,10 @@ impl<T: Read + ReadReady + Write + WriteReady> Way for T {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Person,
-    Program { heard: Instant },
+    /// `heard`: the last zero.
+    Program {
+        heard: Instant,
+    },
 }
 
 /// What is to be waited for.
@@ -321,11 +328,16 @@ impl<'s, L: Way, D: Way> Pump<'s, L, D> {
         if self.to_daemon.is_empty() {
             let mut octets = [0; CHUNK_BYTES];
             let Some(read) = self.read_line(&mut octets) else { return true };
-            let _ = self.to_daemon.extend_from_slice(octets.get(..read).unwrap_or_default());
-            if read > 0 {
-                self.mode = Mode::Program { heard: now };
-                moved = true;
+            let octets = octets.get(..read).unwrap_or_default();
+            if matches!(octets.first(), Some(b'\r' | b'\n')) && heard + ENTER_AFTER <= now {
+                self.end_relay();
+                return true;
             }
+            let _ = self.to_daemon.extend_from_slice(octets);
+            if octets.contains(&0) {
+                self.mode = Mode::Program { heard: now };
+            }
+            moved = read > 0;
         }
         if let Some(daemon) = &mut self.daemon {
             match flush(daemon, &mut self.to_daemon) {

@@ -19,8 +19,9 @@ use zeroize::Zeroize;
 
 use crate::rpc::reply::{Challenge, Reply, Trial, Welcome};
 use crate::rpc::request::Request;
-use crate::rpc::{Answer, Call, Deframer, FRAME_BYTES_MAX, PROTOCOL, Refusal, encode_frame};
+use crate::rpc::{Answer, Call, Deframer, FRAME_BYTES_MAX, InvalidConfig, PROTOCOL, Refusal, encode_frame};
 use crate::text::editor::{Editor, Event};
+use crate::text::rules::Unrunnable;
 use crate::text::screen::Screen;
 
 mod commands;
@@ -39,6 +40,12 @@ const WATCH_EVERY: Duration = Duration::from_millis(500);
 
 /// How long somebody may look at the login prompt.
 const IDLE_BEFORE_LOGIN: Duration = Duration::from_secs(120);
+
+/// A program's first frame is short: what comes later behind a zero that noise made is a person's.
+const FRAME_WITHIN: Duration = Duration::from_secs(1);
+
+/// Said when it ends, and to whoever presses Enter until it is back.
+const NO_DAEMON: &str = "\nThe gateway's daemon does not answer; waiting for it.\n";
 
 /// What the session waits for.
 #[derive(Debug)]
@@ -104,6 +111,10 @@ enum AfterStatus {
     Confirm,
     Cancel,
     Wipe,
+    /// The time of the trial with this generation is over.
+    TrialOver {
+        generation: u64,
+    },
 }
 
 /// What a download of the running configuration is followed by.
@@ -113,6 +124,8 @@ enum AfterDownload {
     Shell,
     /// After a commit: the candidate is what runs.
     Renew,
+    /// Something else runs by now, because a trial is over or somebody else has changed it.
+    Overtaken { by_roll_back: bool },
 }
 
 /// What takes long and is done in [`Session::compute`], after what is to be shown was shown.
@@ -149,6 +162,10 @@ pub struct Session {
     base: u64,
     commit: Commit,
     trial: Option<(Trial, Instant)>,
+    /// Columns the prompt takes, for the caret below a mistake.
+    prompt_columns: usize,
+    /// A line was being typed when something was told: it goes on behind the next prompt.
+    interrupted: bool,
     payload: [u8; PAYLOAD_BYTES_MAX],
     payload_bytes: usize,
     glass: [u8; 32],
@@ -166,6 +183,9 @@ pub struct Session {
     listing: Listing,
     watched_after: u64,
     machine_mode: bool,
+    /// A frame of a program that comes while somebody is at the line, and when its zero came.
+    program: Deframer,
+    program_since: Option<Instant>,
     /// Whether the daemon may take this connection for somebody's.
     privileged: bool,
     renewal: bool,
@@ -195,6 +215,8 @@ impl Session {
             base: 0,
             commit: Commit::default(),
             trial: None,
+            prompt_columns: 0,
+            interrupted: false,
             payload: [0; PAYLOAD_BYTES_MAX],
             payload_bytes: 0,
             glass: [0; 32],
@@ -211,6 +233,8 @@ impl Session {
             listing: Listing::Help { line: 0 },
             watched_after: 0,
             machine_mode: false,
+            program: Deframer::new(),
+            program_since: None,
             privileged: false,
             renewal: false,
         }
@@ -243,11 +267,12 @@ impl Session {
     /// When [`Session::tick`] must be called.
     pub fn poll_at(&self) -> Option<Instant> {
         let idle = self.idle_after().map(|idle| self.last_key + idle);
-        let watch = match self.task {
+        let next = match self.task {
             Task::Watching { at, .. } => Some(at),
+            Task::Prompt => self.trial.as_ref().map(|(_, ends)| *ends),
             _ => None,
         };
-        [self.deadline, idle, watch].into_iter().flatten().min()
+        [self.deadline, idle, next].into_iter().flatten().min()
     }
 
     /// Whether a program speaks at the line: its octets go to the daemon as they are, and the
@@ -274,7 +299,7 @@ impl Session {
     /// The connection to the daemon broke: it may have been started anew.
     pub fn daemon_lost(&mut self) {
         if self.account.is_some() || !matches!(self.task, Task::Gone | Task::Asleep | Task::Hello) {
-            let _ = self.screen.write_str("\nThe gateway's daemon does not answer; waiting for it.\n");
+            let _ = self.screen.write_str(NO_DAEMON);
         }
         self.log_out();
         self.task = Task::Gone;
@@ -302,10 +327,16 @@ impl Session {
             self.task = Task::Asleep;
             self.last_key = now;
         }
-        if let Task::Watching { after, at } = self.task {
-            if at <= now {
+        match self.task {
+            Task::Watching { after, at } if at <= now => {
                 self.ask(Request::Watch { after }, Next::Watched, now);
             }
+            Task::Prompt if self.is_trial_over(now) => {
+                let _ = self.screen.write_str("\n");
+                self.interrupted = true;
+                self.trial_over(now);
+            }
+            _ => {}
         }
     }
 
@@ -317,12 +348,13 @@ impl Session {
     /// Takes an octet of the line.
     pub fn key(&mut self, octet: u8, now: Instant) {
         self.last_key = now;
-        if octet == 0 {
-            // People do not send zeros: a program does, before its first frame.
-            if matches!(self.task, Task::Asleep | Task::Name | Task::NewName) {
-                self.machine_mode = true;
-                self.editor.forget();
-            }
+        // People do not send zeros: a program does, before its first frame.
+        if octet == 0 && matches!(self.task, Task::Asleep | Task::Name | Task::NewName) {
+            self.machine_mode = true;
+            self.editor.forget();
+            return;
+        }
+        if self.is_of_a_program(octet, now) {
             return;
         }
         match &self.task {
@@ -333,6 +365,9 @@ impl Session {
                 let _ = self.screen.write_str("\n");
                 self.prompt();
             }
+            Task::Gone if octet == b'\r' || octet == b'\n' => {
+                let _ = self.screen.write_str(NO_DAEMON);
+            }
             Task::Hello | Task::Gone | Task::Waiting(_) | Task::Listing(_) => {}
             _ => {
                 if let Some(event) = self.editor.take(octet, &mut self.screen) {
@@ -340,6 +375,28 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Whether an octet belongs to a frame while somebody is at the line: nothing of that is typed. A
+    /// whole frame is a program, and whoever forgot to log out is logged out.
+    fn is_of_a_program(&mut self, octet: u8, now: Instant) -> bool {
+        let in_time = self.program_since.is_some_and(|since| now < since + FRAME_WITHIN);
+        if !in_time {
+            self.program = Deframer::new();
+            self.program_since = None;
+        }
+        let heard = if in_time || octet == 0 { self.program.take::<Call>(octet) } else { None };
+        match heard {
+            Some(Ok(_)) => {
+                self.program_since = None;
+                self.line_lost();
+                self.machine_mode = true;
+            }
+            Some(Err(_)) => self.program_since = None,
+            None if octet == 0 => self.program_since = Some(now),
+            None => {}
+        }
+        in_time || octet == 0
     }
 
     /// Whether keys are taken now; if not, they wait in the line.
@@ -427,6 +484,7 @@ impl Session {
         self.account = None;
         self.work = None;
         self.trial = None;
+        self.interrupted = false;
         self.candidate = self.running.clone();
         if let Some(welcome) = &self.welcome {
             self.candidate.name = welcome.gateway.clone();
@@ -436,7 +494,6 @@ impl Session {
 
     fn idle_after(&self) -> Option<Duration> {
         match (&self.account, &self.welcome, &self.task) {
-            (Some(_), _, Task::Watching { .. }) => None,
             (Some(_), Some(welcome), _) => Some(Duration::from_secs(u64::from(welcome.idle_lock_secs))),
             (None, _, Task::Asleep | Task::Gone | Task::Hello | Task::Waiting(_)) => None,
             _ => Some(IDLE_BEFORE_LOGIN),
@@ -464,12 +521,30 @@ impl Session {
                 self.log_out();
                 self.greet();
             }
-            Next::TrialFor(AfterStatus::Prompt) => self.prompt_at(now),
+            Next::TrialFor(AfterStatus::Prompt | AfterStatus::TrialOver { .. }) => self.prompt_at(now),
             _ => {
-                let _ = writeln!(self.screen, "Refused: {refusal}.");
+                self.tell_refusal(refusal);
+                if matches!(refusal, Refusal::Conflict { .. }) {
+                    return self.download(AfterDownload::Overtaken { by_roll_back: false }, now);
+                }
                 self.prompt_at(now);
             }
         }
+    }
+
+    /// What only another tool could say is said here.
+    fn tell_refusal(&mut self, refusal: &Refusal) {
+        let unrunnable = match refusal {
+            Refusal::Invalid(InvalidConfig::Rules) => self.candidate.rules().err(),
+            _ => None,
+        };
+        let _ = match unrunnable {
+            Some(error) => {
+                let site = &self.candidate;
+                writeln!(self.screen, "Refused: {}.", Unrunnable { site, error })
+            }
+            None => writeln!(self.screen, "Refused: {refusal}."),
+        };
     }
 
     fn answered(&mut self, next: Next, reply: Reply, now: Instant) {

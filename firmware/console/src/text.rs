@@ -7,12 +7,14 @@
 //! | [`words`] | a line in words, with the column of each |
 //! | [`value`] | times, ports and knocks as people write them |
 //! | [`site_lines`] | a site as the lines that would make it |
+//! | [`rules`] | why a site cannot be run |
 //! | [`edit`] | what `set` and `delete` do to a site |
 //! | [`grammar`] | which words there are, for help, completion and abbreviations |
 
 pub mod edit;
 pub mod editor;
 pub mod grammar;
+pub mod rules;
 pub mod screen;
 pub mod site_lines;
 pub mod value;

@@ -109,6 +109,56 @@ fn without_direct_access_one_sector_is_read_from_the_medium_all_the_same() {
     assert_eq!(read, [2; SECTOR_BYTES]);
 }
 
+/// A file system in memory that has no room left, gone when dropped.
+struct FullDisk(PathBuf);
+
+impl FullDisk {
+    /// With `image` on it, a file of zeros that takes no room until it is written.
+    fn new(image: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("postern-full-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(&path);
+        assert!(mount.status().unwrap().success(), "no tmpfs");
+        let disk = Self(path);
+        File::create(disk.0.join(image)).unwrap().set_len(IMAGE_BYTES).unwrap();
+        let filler = File::create(disk.0.join("filler")).unwrap();
+        while filler.write_all_at(&[1; 4096], filler.metadata().unwrap().len()).is_ok() {}
+        disk
+    }
+}
+
+impl Drop for FullDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+/// After a flush that failed Linux takes the pages for clean, and the next flush succeeds.
+#[test]
+fn a_flush_that_failed_is_final() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let disk = FullDisk::new("image");
+    let device = Loop::over(&disk.0.join("image"), "4096");
+    let mut partition = LinuxPartition::open(&device.0).unwrap();
+    assert_eq!(partition.read_back(), ReadBack::CacheDropped);
+    let mut read = [9; SECTOR_BYTES];
+    partition.write(0, &[1; SECTOR_BYTES]).unwrap();
+    assert_eq!(partition.flush(), Err(PartitionError::Flush));
+    assert_eq!(partition.flush(), Err(PartitionError::Flush), "nothing was written meanwhile");
+    assert_eq!(partition.write(0, &[1; SECTOR_BYTES]), Err(PartitionError::Write));
+    // What is on the medium can still be read, and opened anew it may be better.
+    partition.read(0, &mut read).unwrap();
+    drop(partition);
+    std::fs::remove_file(disk.0.join("filler")).unwrap();
+    let mut partition = LinuxPartition::open(&device.0).unwrap();
+    partition.write(0, &[1; SECTOR_BYTES]).unwrap();
+    partition.flush().unwrap();
+    partition.read(0, &mut read).unwrap();
+    assert_eq!(read, [1; SECTOR_BYTES]);
+}
+
 #[test]
 fn what_is_no_partition_is_refused() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

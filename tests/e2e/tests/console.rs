@@ -82,13 +82,20 @@ fn log_in(person: &mut Person) {
     person.say(PASSWORD, "laboratory> ").unwrap();
 }
 
-/// What differs from run to run is made the same: a countdown, ids, times of the log.
+/// What differs from run to run is made the same: a countdown, digests.
 fn normal(printed: &str) -> String {
     let mut text = String::new();
     for line in printed.lines() {
         let line = match line.split_once(" (trial 0:") {
             Some((before, rest)) => format!("{before} (trial 0:NN{}", rest.get(2..).unwrap_or_default()),
             None => line.to_owned(),
+        };
+        // Of the salt of the account.
+        let line = match line.split_once(" octets  ") {
+            Some((before, rest)) => {
+                format!("{before} octets  NNNNNNNN{}", rest.get(8..).unwrap_or_default())
+            }
+            None => line,
         };
         text.push_str(line.trim_end());
         text.push('\n');
@@ -152,7 +159,10 @@ fn from_the_first_login_to_a_rollback_after_the_cable_was_pulled() {
     person.say("show door ssh", "laboratory> ").unwrap();
     assert!(person.printed().contains("set door ssh open-for 30s"), "{}", person.printed());
     person.say("history", "laboratory> ").unwrap();
-    assert!(person.printed().contains("a trial nobody confirmed"), "{}", person.printed());
+    let printed = person.printed();
+    let (_, from_login) = printed.rsplit_once("login: ").unwrap();
+    assert!(from_login.contains("a trial nobody confirmed"), "{printed}");
+    golden("console-return.txt", from_login);
     person.say("log 40", "laboratory> ").unwrap();
     assert!(person.printed().contains("CFG-ROLLBACK"), "{}", person.printed());
     person.say("logout", "login: ").unwrap();
@@ -162,6 +172,44 @@ fn from_the_first_login_to_a_rollback_after_the_cable_was_pulled() {
     // And the gate still opens for who knows the knock.
     cabinet.scene.knock(&MIXED).unwrap();
     cabinet.scene.expect_client_in(cabinet.scene.ssh()).unwrap();
+}
+
+#[test]
+fn who_stays_sees_the_trial_end_and_goes_on() {
+    let cabinet = Cabinet::new();
+    let mut person = cabinet.person();
+    enrol(&mut person);
+    person.say("set door ssh open-for 45s", "laboratory*> ").unwrap();
+    person.say("commit confirm 30s", "(trial 0:").unwrap();
+    // Half a line, and the trial ends below it.
+    person.type_in("set door ssh open").unwrap();
+    let limit = Duration::from_secs(60);
+    let told = || person.expect("in force again").ok();
+    wait_for("the end of the trial to be told", limit, told).unwrap();
+    person.expect("laboratory*> set door ssh open").unwrap();
+    person.say("-for 46s", "laboratory*> ").unwrap();
+    person.say("commit", "is in force.").unwrap();
+    person.expect("laboratory> ").unwrap();
+}
+
+/// It holds nothing the kernel would let it do harm with.
+#[test]
+fn it_has_no_privileges() {
+    let cabinet = Cabinet::new();
+    let mut person = cabinet.person();
+    person.expect("name of the new account: ").unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", cabinet.console.pid())).unwrap();
+    let of = |what: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
+        line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    assert_eq!(of("Uid:"), vec![nobody.uid.to_string(); 4]);
+    assert!(!of("Gid:").contains(&"0".to_owned()) && !of("Groups:").contains(&"0".to_owned()), "{status}");
+    for what in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+        assert_eq!(of(what), ["0000000000000000"], "{what}");
+    }
+    assert_eq!((of("NoNewPrivs:"), of("Seccomp:")), (vec!["1".to_owned()], vec!["2".to_owned()]));
 }
 
 #[test]

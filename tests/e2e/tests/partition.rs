@@ -93,6 +93,13 @@ fn killed_at_random_moments(backend: Backend) {
         old - answered
     );
     assert!(answered < KILLS && old > answered, "the moments were not spread over the commit");
+    // After so many starts that did not last everything is shut, until somebody changes something.
+    scene.gate.wait_for_log("SAFE-MODE state=on", 0).unwrap();
+    let mut peer = Control::connect(&scene.gate.control()).unwrap();
+    let site = peer.site().unwrap();
+    assert_eq!(site.name.as_str(), acknowledged.1, "safe mode shuts, and forgets nothing");
+    peer.stage(&named(&site, "gateway-at-the-end")).unwrap().unwrap();
+    peer.commit_staged(acknowledged.0, Standing::Permanent).unwrap().unwrap();
     scene.knock(&MIXED).unwrap();
     scene.expect_client_in(scene.ssh()).unwrap();
 }

@@ -4,10 +4,12 @@
 //! the test beside them runs every file of the corpus without any of that.
 
 pub mod console;
+pub mod desk;
 pub mod engine;
 pub mod frame;
 pub mod fwknop;
 pub mod fwknop_sealed;
+pub mod partition;
 pub mod rpc;
 pub mod spa;
 pub mod spa_sealed;
@@ -17,12 +19,14 @@ pub mod store;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 11] = [
     ("frame", frame::run),
     ("engine", engine::run),
     ("store", store::run),
     ("console", console::run),
     ("rpc", rpc::run),
+    ("partition", partition::run),
+    ("desk", desk::run),
     ("spa", spa::run),
     ("spa-sealed", spa_sealed::run),
     ("fwknop", fwknop::run),

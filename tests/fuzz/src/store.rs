@@ -58,7 +58,7 @@ pub fn with_header(payload: &[u8]) -> Vec<u8> {
 }
 
 /// CRC-32C (RFC 3720, appendix B.4), bit by bit: independent of the one under test.
-fn crc32c(mut sum: u32, bytes: &[u8]) -> u32 {
+pub(crate) fn crc32c(mut sum: u32, bytes: &[u8]) -> u32 {
     for &octet in bytes {
         sum ^= u32::from(octet);
         for _ in 0..8 {

@@ -7,9 +7,10 @@ use postern_sim::random::Random;
 use crate::faults::history;
 use crate::medium::{Image, Operation, Recorder, Sector};
 use crate::oracle::{Expected, View, Violation, check};
+use crate::tally::{Damage, Tally};
 use crate::tear::{FILLS, tear};
 
-/// Sectors whose subsets are all tried; of more, a choice.
+/// Sectors whose subsets are all tried; of more, which only a wipe and a lying medium have, a choice.
 const SUBSETS_OF_MAX: usize = 8;
 
 /// Sectors not flushed, up to which the power is cut behind every write; a wipe has more.
@@ -28,13 +29,14 @@ pub enum Action {
     Rollback,
     /// A start is counted.
     Boot,
-    /// The security floor is raised to what is in force.
-    RaiseFloor,
+    /// A commit that raises the security floor.
+    RaiseFloor(Vec<u8>),
     /// A commit whose payload has the next schema.
     Migrate(Vec<u8>),
     /// The lease of this key is raised to this.
     Lease(u64, u64),
-    /// The device gets its identity, of this octet.
+    /// The partition is made this device's: it gets its identity, of this octet, and what it was flashed with is
+    /// sealed.
     Adopt(u8),
     /// Every slot is erased.
     Wipe,
@@ -80,14 +82,23 @@ pub struct Failure {
 pub struct Report {
     /// States opened and checked.
     pub states: u64,
+    /// Which.
+    pub tally: Tally,
     /// Those that broke a rule; the first few.
     pub failures: Vec<Failure>,
 }
 
 impl Report {
+    /// One more state.
+    pub(crate) fn count(&mut self, action: &'static str, damage: Damage) {
+        self.states += 1;
+        self.tally.count(action, damage);
+    }
+
     /// Adds another.
     pub fn add(&mut self, other: Report) {
         self.states += other.states;
+        self.tally.add(&other.tally);
         self.failures.extend(other.failures);
         self.failures.truncate(20);
     }
@@ -105,10 +116,7 @@ pub fn carry_out<P: postern_core::port::Partition>(store: &mut Store<P>, action:
         }
         Action::Rollback => rollback(store),
         Action::Boot => store.mark(Mark::Booted).is_ok(),
-        Action::RaiseFloor => {
-            let floor = store.in_force().map_or(0, |header| header.floor);
-            store.mark(Mark::Floor(floor)).is_ok()
-        }
+        Action::RaiseFloor(payload) => store.commit(payload, 1, floor(store) + 1, Kind::Permanent).is_ok(),
         Action::Migrate(payload) => store.commit(payload, 2, floor(store), Kind::Permanent).is_ok(),
         Action::Lease(fingerprint, ceiling) => {
             store.lease(Lease { fingerprint: *fingerprint, ceiling: *ceiling }, &[*fingerprint]).is_ok()
@@ -140,6 +148,8 @@ pub fn cut_everywhere(start: &Image, action: &Action, effort: Effort, seed: u64)
         effort,
         report: Report::default(),
         buffer: vec![0; PAYLOAD_BYTES_MAX],
+        action: name(action),
+        within: None,
     };
     cutter.cut(start, action, effort.second_cut);
     cutter.report
@@ -157,6 +167,10 @@ struct Cutter {
     effort: Effort,
     report: Report,
     buffer: Vec<u8>,
+    /// What the first cut was in.
+    action: &'static str,
+    /// What every state counts as, when not as what was done to it last.
+    within: Option<Damage>,
 }
 
 impl Cutter {
@@ -204,7 +218,10 @@ impl Cutter {
             Operation::Flush => None,
         });
         let writes: Vec<(usize, Sector)> = writes.collect();
+        let outer = self.within;
+        self.within = outer.or(Some(Damage::Lie));
         self.subsets(start, &writes, &expected, &format!("{action} on a medium that lied"), false);
+        self.within = outer;
     }
 
     fn plant(&self, operations: &mut Vec<Operation>) {
@@ -234,12 +251,31 @@ impl Cutter {
                 image.set(*index, *sector);
             }
             image = image.light();
-            self.torn(&image, pending, &arrived, expected, what);
-            if second && number % 7 == 1 {
-                self.cut_again(&image, what);
+            let what_arrived = format!("{what}, arrived {}", spell(&arrived));
+            for torn in self.choose_torn(&arrived, number) {
+                self.torn(&image, pending[torn], expected, &what_arrived);
             }
-            self.judge(image, expected, || format!("{what}, arrived {}", spell(&arrived)));
+            if second && (pending.len() <= SUBSETS_OF_MAX || number % 256 == 1) {
+                // The start is counted first, whatever comes after.
+                self.cut_again(&image, &Action::Boot);
+                if number % 7 == 1 {
+                    let next = self.what_comes_next(what);
+                    self.cut_again(&image, &next);
+                }
+            }
+            self.judge(image, expected, Damage::Cut, || what_arrived);
         }
+    }
+
+    /// Which of the sectors that have not arrived are torn, one at a time: each of a few, else now and then one.
+    fn choose_torn(&mut self, arrived: &[bool], number: usize) -> Vec<usize> {
+        let missing: Vec<usize> = (0..arrived.len()).filter(|bit| !arrived[*bit]).collect();
+        let few = arrived.len() <= SUBSETS_OF_MAX;
+        if missing.is_empty() || few && self.within.is_none() {
+            return missing;
+        }
+        let one = missing[self.random.below(missing.len() as u64) as usize];
+        if few || number % 64 == 0 { vec![one] } else { Vec::new() }
     }
 
     /// All subsets of a few; of more: none, all, each alone, each missing, and some at random.
@@ -260,20 +296,8 @@ impl Cutter {
         subsets
     }
 
-    /// One sector that has not arrived is torn instead, and its neighbour may be damaged.
-    fn torn(
-        &mut self,
-        image: &Image,
-        pending: &[(usize, Sector)],
-        arrived: &[bool],
-        expected: &Expected,
-        what: &str,
-    ) {
-        let missing: Vec<usize> = (0..pending.len()).filter(|bit| !arrived[*bit]).collect();
-        if missing.is_empty() {
-            return;
-        }
-        let (index, new) = pending[missing[self.random.below(missing.len() as u64) as usize]];
+    /// A sector that has not arrived is torn instead; then the one beside it is damaged, too.
+    fn torn(&mut self, image: &Image, (index, new): (usize, Sector), expected: &Expected, what: &str) {
         let old = image.sector(index);
         for kept in (0..SECTOR_BYTES).step_by(self.effort.tear_step_bytes) {
             for fill in FILLS {
@@ -281,32 +305,48 @@ impl Cutter {
                     let torn = tear(&old, &new, kept, suffix_first, fill, &mut self.random);
                     let mut state = image.clone();
                     state.set(index, torn);
-                    let place = || {
-                        format!(
-                            "{what}, arrived {}, sector {index} torn at {kept} {fill:?} {suffix_first}",
-                            spell(arrived)
-                        )
-                    };
-                    self.judge(state, expected, place);
+                    let place = || format!("{what}, sector {index} torn at {kept} {fill:?} {suffix_first}");
+                    self.judge(state, expected, Damage::Torn, place);
                 }
             }
+        }
+        // Two faults at once: a medium that lies and damages is beyond what two copies can do.
+        if expected.lied.is_some() {
+            return;
+        }
+        for (beside, fill) in
+            neighbours(index, image.sectors()).flat_map(|beside| FILLS.map(|fill| (beside, fill)))
+        {
+            let mut state = image.clone();
+            state.set(index, tear(&old, &new, 0, false, fill, &mut self.random));
+            let damaged = image.sector(beside);
+            state.set(beside, tear(&damaged, &damaged, SECTOR_BYTES / 2, false, fill, &mut self.random));
+            let place = || format!("{what}, sector {index} torn and {beside} beside it {fill:?}");
+            self.judge(state, expected, Damage::Neighbour, place);
+        }
+    }
+
+    /// What somebody may do with a store that was cut.
+    fn what_comes_next(&mut self, what: &str) -> Action {
+        match self.random.below(4) {
+            0 => Action::Lease(1, self.random.bits()),
+            1 => Action::Adopt(9),
+            2 => Action::Commit(format!("second {what}").into_bytes()),
+            _ => Action::Confirm,
         }
     }
 
     /// The store that was cut is opened, used, and cut once more.
-    fn cut_again(&mut self, image: &Image, what: &str) {
-        let action = match self.random.below(5) {
-            0 => Action::Boot,
-            3 => Action::Lease(1, self.random.bits()),
-            4 => Action::Adopt(9),
-            1 => Action::Commit(format!("second {what}").into_bytes()),
-            _ => Action::Confirm,
-        };
-        self.cut(&image.settled(), &action, false);
+    fn cut_again(&mut self, image: &Image, action: &Action) {
+        let (outer, effort) = (self.within, self.effort);
+        self.within = Some(Damage::SecondCut);
+        self.effort.tear_step_bytes = effort.tear_step_bytes.max(SECTOR_BYTES / 4);
+        self.cut(&image.settled(), action, false);
+        (self.within, self.effort) = (outer, effort);
     }
 
-    fn judge(&mut self, image: Image, expected: &Expected, state: impl FnOnce() -> String) {
-        self.report.states += 1;
+    fn judge(&mut self, image: Image, expected: &Expected, damage: Damage, state: impl FnOnce() -> String) {
+        self.report.count(self.action, self.within.unwrap_or(damage));
         let image = match self.effort.bug {
             Some(Bug::MarksIgnored) => image.without(8..128).without(136..256),
             Some(Bug::LeasesIgnored) => image.without(0xe_0000 / SECTOR_BYTES..0x10_0000 / SECTOR_BYTES),
@@ -357,7 +397,7 @@ pub fn actions(payload_bytes: usize, seed: u64) -> Vec<Action> {
         Action::Confirm,
         Action::Rollback,
         Action::Boot,
-        Action::RaiseFloor,
+        Action::RaiseFloor(payload()),
         Action::Migrate(payload()),
         Action::Lease(1, u64::MAX),
         Action::Adopt(seed as u8),
@@ -367,6 +407,10 @@ pub fn actions(payload_bytes: usize, seed: u64) -> Vec<Action> {
     ]
 }
 
+/// Names of everything in [`actions`].
+pub const NAMES: [&str; 10] =
+    ["commit", "trial", "confirm", "rollback", "boot", "raise-floor", "migrate", "lease", "format", "wipe"];
+
 pub(crate) fn name(action: &Action) -> &'static str {
     match action {
         Action::Commit(_) => "commit",
@@ -374,12 +418,17 @@ pub(crate) fn name(action: &Action) -> &'static str {
         Action::Confirm => "confirm",
         Action::Rollback => "rollback",
         Action::Boot => "boot",
-        Action::RaiseFloor => "raise-floor",
+        Action::RaiseFloor(_) => "raise-floor",
         Action::Migrate(_) => "migrate",
         Action::Lease(..) => "lease",
-        Action::Adopt(_) => "adopt",
+        Action::Adopt(_) => "format",
         Action::Wipe => "wipe",
     }
+}
+
+/// Sectors beside `index`.
+fn neighbours(index: usize, sectors: usize) -> impl Iterator<Item = usize> {
+    [index.checked_sub(1), Some(index + 1)].into_iter().flatten().filter(move |beside| *beside < sectors)
 }
 
 fn spell(arrived: &[bool]) -> String {

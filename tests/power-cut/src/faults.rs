@@ -7,13 +7,16 @@
 
 use core::ops::Range;
 
-use postern_config::partition::{Choice, PAYLOAD_BYTES_MAX, SLOT_BYTES, SlotState, Store, slot_offset};
+use postern_config::partition::{
+    Choice, Header, PAYLOAD_BYTES_MAX, SLOT_BYTES, SlotState, Store, slot_offset,
+};
 use postern_core::port::{Partition, PartitionError, SECTOR_BYTES};
 use postern_sim::random::Random;
 
 use crate::campaign::{Action, Failure, Report, carry_out, name};
 use crate::medium::Image;
 use crate::oracle::{View, Violation};
+use crate::tally::Damage;
 
 /// What fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,9 +131,9 @@ struct Known {
     after: View,
     /// Payloads of every slot that could be read.
     history: Vec<Vec<u8>>,
-    /// Sectors of the only configuration that counts after the action, when there is but one: a write that
-    /// strays into it leaves the factory profile.
-    only: Option<Range<usize>>,
+    /// Sectors of the only configuration that counts before or after the action, when there is but one: a
+    /// write that strays into it leaves the factory profile.
+    only: Vec<Range<usize>>,
 }
 
 /// Carries `action` out on a medium with every fault, one at a time.
@@ -146,7 +149,7 @@ pub fn fail_everywhere(start: &Image, action: &Action, seed: u64) -> Report {
         before: View::of(start.clone(), &mut buffer),
         after: View::of(end.image.clone(), &mut buffer),
         history: history(start, &mut buffer),
-        only: only(&end.image),
+        only: [start, &end.image].into_iter().filter_map(only).collect(),
     };
     let mut faults = Vec::new();
     for forever in [false, true] {
@@ -162,7 +165,9 @@ pub fn fail_everywhere(start: &Image, action: &Action, seed: u64) -> Report {
         faults.extend((0..8).map(|_| Fault::Misdirected { nth, sector: anywhere() }));
     }
     for fault in faults {
-        report.states += 1;
+        let damage =
+            if matches!(fault, Fault::Misdirected { .. }) { Damage::Misdirected } else { Damage::Error };
+        report.count(name(action), damage);
         if let Err(violation) = with_fault(start, action, fault, &known, &mut buffer) {
             report.failures.push(Failure { violation, state: format!("{} with {fault:?}", name(action)) });
         }
@@ -194,7 +199,7 @@ fn with_fault(
     let payload_is_known = view.payload == known.before.payload
         || view.payload == known.after.payload
         || is_misdirected && view.payload.as_ref().is_some_and(|payload| known.history.contains(payload))
-        || view.payload.is_none() && known.only.as_ref().is_some_and(strays_into);
+        || view.payload.is_none() && known.only.iter().any(strays_into);
     if !payload_is_known {
         return Err(Violation::Mixed);
     }
@@ -226,7 +231,8 @@ fn only(image: &Image) -> Option<Range<usize>> {
     let store = open(Faulty::new(image.clone()));
     let Choice::Slot(index) = store.choice() else { return None };
     let first = slot_offset(index) as usize / SECTOR_BYTES;
-    let alone = store.slots().iter().filter(|slot| slot.header().is_some()).count() == 1;
+    let counts = |header: &&Header| header.floor >= store.journal().floor;
+    let alone = store.slots().iter().filter_map(SlotState::header).filter(counts).count() == 1;
     alone.then_some(first..first + SLOT_BYTES / SECTOR_BYTES)
 }
 
@@ -260,7 +266,7 @@ pub fn flip_bits(image: &Image, first: usize, stride: usize, seed: u64) -> Repor
         sector[octet] ^= mask;
         let mut flipped = image.clone();
         flipped.set(index, sector);
-        report.states += 1;
+        report.count("any bit", Damage::Bit);
         let view = View::of(flipped, &mut buffer);
         // After a wipe there is one configuration: when its own slot is hit, the factory profile is all
         // there is.

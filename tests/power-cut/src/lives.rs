@@ -14,6 +14,7 @@ use postern_sim::random::Random;
 use crate::campaign::{Failure, Report};
 use crate::medium::{Image, Sector};
 use crate::oracle::Violation;
+use crate::tally::Damage;
 use crate::tear::{FILLS, tear};
 
 /// Keys that lease counters.
@@ -355,7 +356,7 @@ pub fn live(seed: u64, sessions: usize) -> Report {
         let mut next = None;
         for _ in 0..8 {
             let left = medium.some_arrived();
-            report.states += 1;
+            report.count("whole lives", Damage::Life);
             let mut store = Store::open(left.clone()).unwrap_or_else(|error| panic!("{error:?}"));
             match life.ledger.check(&mut store, &mut life.buffer) {
                 Ok(found) => {

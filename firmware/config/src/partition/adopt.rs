@@ -54,6 +54,8 @@ impl<P: Partition> Store<P> {
 
     /// Writes marks and leases once more, sealed by the device that is to be.
     fn seal_records(&mut self, identity: &Identity) -> Result<(), CommitError> {
+        self.mend_marks()?;
+        self.mend_leases()?;
         // Even if one fails its number may be on the medium: it is not used for anything else.
         if self.journal.sequence != 0 {
             self.journal.sequence = self.journal.sequence.saturating_add(1);

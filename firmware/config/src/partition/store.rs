@@ -219,7 +219,7 @@ impl<P: Partition> Store<P> {
         self.next_generation = generation.saturating_add(1);
         let trial = kind == Kind::Trial;
         let header = Header { generation, trial, schema, floor, payload_bytes, digest, seal: None };
-        let index = self.slot_to_spend();
+        let index = self.slot_to_spend(schema);
         self.unsure.config = true;
         let header = self.write_and_read_back(index, header, payload)?;
         let mark = if trial {
@@ -282,6 +282,7 @@ impl<P: Partition> Store<P> {
 
     fn write_mark(&mut self, mark: Mark) -> Result<(), CommitError> {
         let Some(next) = self.journal.with(mark) else { return Ok(()) };
+        self.mend_marks()?;
         self.unsure.config = true;
         // Even if it fails this number may be on the medium: it is not used for anything else.
         self.journal.sequence = next.sequence;
@@ -324,6 +325,7 @@ impl<P: Partition> Store<P> {
             }
             None => return Ok(()),
         };
+        self.mend_leases()?;
         self.unsure.leases = true;
         // Even if it fails this number may be on the medium: it is not used for anything else.
         self.leases.sequence = next.sequence;
@@ -334,6 +336,44 @@ impl<P: Partition> Store<P> {
         }
         self.leases = next;
         self.unsure.leases = false;
+        Ok(())
+    }
+
+    /// Writes the newest record of marks again where it is missing: a cut may have left it in one copy only,
+    /// and the write of the next one beside it, when that is cut, too, may damage that.
+    pub(super) fn mend_marks(&mut self) -> Result<(), CommitError> {
+        if self.journal.sequence == 0 {
+            return Ok(());
+        }
+        let newest = self.journal.encode(self.identity.as_ref().map(|identity| &identity.key));
+        let index = self.journal.record_index();
+        self.mend(&newest, |copy| record_offset(copy, index))
+    }
+
+    /// The same for leases; not when it is not known which is the newest.
+    pub(super) fn mend_leases(&mut self) -> Result<(), CommitError> {
+        if self.leases.sequence == 0 || self.unsure.leases {
+            return Ok(());
+        }
+        let newest = self.leases.encode(self.identity.as_ref().map(|identity| &identity.key));
+        let index = self.leases.record_index();
+        self.mend(&newest, |copy| lease_offset(copy, index))
+    }
+
+    fn mend<const N: usize>(
+        &mut self,
+        newest: &[u8; N],
+        offset: impl Fn(usize) -> u64,
+    ) -> Result<(), CommitError> {
+        let mut missing = [false; COPIES];
+        for (copy, missing) in missing.iter_mut().enumerate() {
+            let mut found = [0; N];
+            let read = self.partition.read(offset(copy), &mut found);
+            *missing = read.is_ok() && found != *newest;
+        }
+        if missing.contains(&true) {
+            self.write_copies(newest, offset, missing)?;
+        }
         Ok(())
     }
 
@@ -420,18 +460,23 @@ impl<P: Partition> Store<P> {
         self.partition
     }
 
-    /// The slot that is needed least: never the one in force; unusable ones first, then trials
-    /// nobody confirmed, then the lowest generation. One that cannot be read goes last: it may be read
+    /// The slot that is needed least for one of `schema`: never the one in force; unusable ones first, then
+    /// trials nobody confirmed, then the lowest generation. The newest of an older schema goes after these:
+    /// a firmware that is taken back starts with it. One that cannot be read goes last: it may be read
     /// again one day, and if not it could not be read back either.
-    fn slot_to_spend(&self) -> usize {
+    fn slot_to_spend(&self, schema: u16) -> usize {
         let in_force = self.choice();
         let others = self.slots.iter().enumerate().filter(|(index, _)| in_force != Choice::Slot(*index));
+        let is_unconfirmed =
+            |header: &Header| header.trial && !self.journal.is_confirmed(header.generation, &header.digest);
+        let counts = |header: &&Header| !is_unconfirmed(header) && header.floor >= self.journal.floor;
+        let older = self.slots.iter().filter_map(SlotState::header).filter(|header| header.schema < schema);
+        let way_back = older.filter(counts).map(|header| header.generation).max();
         let worth = |slot: &SlotState| match slot.header() {
-            None if *slot == SlotState::Unreadable => (3, 0),
+            None if *slot == SlotState::Unreadable => (4, 0),
             None => (0, 0),
-            Some(header) if header.trial && !self.journal.is_confirmed(header.generation, &header.digest) => {
-                (1, header.generation)
-            }
+            Some(header) if is_unconfirmed(header) => (1, header.generation),
+            Some(header) if Some(header.generation) == way_back => (3, 0),
             Some(header) => (2, header.generation),
         };
         others.min_by_key(|(_, slot)| worth(slot)).map_or(0, |(index, _)| index)

@@ -429,3 +429,39 @@ fn leases_rise_and_survive_the_loss_of_a_copy() {
     memory.bytes[start..start + LEASE_RECORDS * LEASE_SECTORS * SECTOR_BYTES].fill(0xff);
     assert_eq!(open(memory).leases().ceiling(7), Some(5), "an admin may");
 }
+
+/// A cut may leave a record in one copy; the sector before the next one must not be all there is of it.
+#[test]
+fn a_record_that_a_cut_left_in_one_copy_is_written_again_before_the_next() {
+    let mut store = open(Memory::blank());
+    store.adopt(Identity::from_random(&[7; 48])).unwrap();
+    store.commit(b"old", 1, 0, Kind::Permanent).unwrap();
+    let trial = store.commit(b"tried", 1, 0, Kind::Trial).unwrap();
+    store.lease(Lease { fingerprint: 1, ceiling: 100 }, &[1]).unwrap();
+    for copy in 0..COPIES {
+        let mut store = open(store.partition().clone());
+        store.confirm(trial.generation).unwrap();
+        store.lease(Lease { fingerprint: 1, ceiling: 200 }, &[1]).unwrap();
+        // Both arrived in the other copy only.
+        let (mark, lease) = (store.journal().record_index(), store.leases().record_index());
+        let mut memory = store.into_partition();
+        memory.write(record_offset(copy, mark), &[0; SECTOR_BYTES]).unwrap();
+        memory.write(lease_offset(copy, lease), &[0; LEASE_SECTORS * SECTOR_BYTES]).unwrap();
+        let mut store = open(memory);
+        store.mark(Mark::Booted).unwrap();
+        store.lease(Lease { fingerprint: 1, ceiling: 300 }, &[1]).unwrap();
+        // The next ones are lost, and each takes the one before it along in the other copy.
+        let mut memory = store.into_partition();
+        for lost in [mark, mark + 1] {
+            memory.write(record_offset(1 - copy, lost), &[0xff; SECTOR_BYTES]).unwrap();
+        }
+        memory.write(record_offset(copy, mark + 1), &[0xff; SECTOR_BYTES]).unwrap();
+        for lost in [lease, lease + 1] {
+            memory.write(lease_offset(1 - copy, lost), &[0xff; LEASE_SECTORS * SECTOR_BYTES]).unwrap();
+        }
+        memory.write(lease_offset(copy, lease + 1), &[0xff; LEASE_SECTORS * SECTOR_BYTES]).unwrap();
+        let mut store = open(memory);
+        assert_eq!(in_force(&mut store).as_deref(), Some(&b"tried"[..]), "copy {copy}");
+        assert_eq!(store.leases().ceiling(1), Some(200), "copy {copy}");
+    }
+}

@@ -17,6 +17,15 @@ use crate::text::words::{self, WORDS_MAX, Word, WordsError};
 /// A line that was kept: the editor's buffer is needed for what follows.
 type Line = heapless::String<{ crate::text::editor::LINE_BYTES_MAX }>;
 
+/// Columns of a terminal.
+const TERMINAL_COLUMNS: usize = 80;
+
+/// Commands that are a whole line. `confirm 10m` is no way to say `commit confirm 10m`.
+const ALONE: [&str; 14] = [
+    "diff", "discard", "check", "confirm", "cancel", "wipe", "history", "status", "doors", "grants", "keys",
+    "reboot", "help", "logout",
+];
+
 impl Session {
     pub(super) fn command(&mut self, now: Instant) {
         self.editor.remember();
@@ -32,6 +41,10 @@ impl Session {
             }
         };
         let Some((first, rest)) = words.split_first() else { return self.prompt_at(now) };
+        // What fingers type.
+        if words.len() == 1 && ["exit", "quit"].contains(&first.text) {
+            return self.end();
+        }
         match grammar::find(first, COMMANDS) {
             Err(error) => self.not_understood(&error, now),
             Ok(index) => {
@@ -49,6 +62,9 @@ impl Session {
         end: usize,
         now: Instant,
     ) {
+        if let Some(extra) = rest.first().filter(|_| ALONE.contains(&command)) {
+            return self.point_at(extra.column, now, format_args!("nothing stands behind `{command}`"));
+        }
         match command {
             "set" | "delete" => self.edit(words, end, now),
             "show" => self.show(rest, now),
@@ -62,6 +78,7 @@ impl Session {
             "rollback" => self.rollback(rest, end, now),
             "confirm" => self.ask(Request::Status, Next::TrialFor(AfterStatus::Confirm), now),
             "cancel" => self.ask(Request::Status, Next::TrialFor(AfterStatus::Cancel), now),
+            "wipe" if self.role() < Role::Admin => self.say("That needs the role admin.\n", now),
             "wipe" => self.ask(Request::Status, Next::TrialFor(AfterStatus::Wipe), now),
             "history" => self.start(Listing::History { index: 0 }, now),
             "status" => self.ask(Request::Status, Next::Status, now),
@@ -72,10 +89,7 @@ impl Session {
             "revoke" => self.revoke(rest, end, now),
             "rebase" => self.rebase(rest, end, now),
             "account" => self.account_command(rest, end, now),
-            "test" => {
-                let _ = self.screen.write_str("Knocks as they arrive; any key ends it.\n");
-                self.ask(Request::Watch { after: 0 }, Next::Watched, now);
-            }
+            "test" => self.test(rest, now),
             "reboot" => self.ask(Request::Reboot, Next::Done("The gateway restarts."), now),
             "help" => self.start(Listing::Help { line: 0 }, now),
             _ => self.end(),
@@ -89,12 +103,8 @@ impl Session {
 
     /// Shows where in the line the mistake stands.
     pub(super) fn point_at(&mut self, column: usize, now: Instant, what: core::fmt::Arguments<'_>) {
-        // Under the line as it was typed, behind the prompt.
-        let mut prompt = heapless::String::<64>::new();
-        let _ = prompt.push_str(self.running.name.as_str());
-        let shown = prompt.len() + 2 + usize::from(self.is_changed());
-        let shown = if self.trial.is_some() { 0 } else { shown };
-        for _ in 0..(shown + column).min(76) {
+        // Under the line as it was typed, behind the prompt; a longer one went on in the next row.
+        for _ in 0..(self.prompt_columns + column) % TERMINAL_COLUMNS {
             self.screen.put(b' ');
         }
         let _ = writeln!(self.screen, "^\n{what}");
@@ -203,6 +213,16 @@ impl Session {
             (None, Some(word)) => self.point_at(word.column, now, format_args!("how many lines?")),
             (None, None) => self.prompt_at(now),
         }
+    }
+
+    fn test(&mut self, rest: &[Word<'_>], now: Instant) {
+        match rest {
+            [] => {}
+            [what] if "knock".starts_with(what.text) => {}
+            [_, what, ..] | [what] => return self.point_at(what.column, now, format_args!("`test knock`")),
+        }
+        let _ = self.screen.write_str("Knocks as they arrive; any key ends it.\n");
+        self.ask(Request::Watch { after: 0 }, Next::Watched, now);
     }
 
     fn revoke(&mut self, rest: &[Word<'_>], end: usize, now: Instant) {

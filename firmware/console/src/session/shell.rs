@@ -5,7 +5,7 @@ use core::fmt::Write;
 use heapless::String;
 use postern_core::time::{Duration, Instant};
 
-use super::{AfterStatus, Next, Session, Task};
+use super::{AfterDownload, AfterStatus, Next, Session, Task};
 use crate::rpc::reply::{Status, Trial};
 use crate::rpc::request::Request;
 use crate::text::editor::LINE_BYTES_MAX;
@@ -26,6 +26,14 @@ impl Session {
         let generation = status.trial.map(|trial| trial.generation);
         match (after, generation) {
             (AfterStatus::Prompt, _) => self.prompt_at(now),
+            (AfterStatus::TrialOver { .. }, Some(_)) => self.prompt_at(now),
+            (AfterStatus::TrialOver { generation }, None) if status.generation == generation => {
+                let _ = writeln!(self.screen, "Generation {generation} was confirmed elsewhere: it stands.");
+                self.prompt_at(now);
+            }
+            (AfterStatus::TrialOver { .. }, None) => {
+                self.download(AfterDownload::Overtaken { by_roll_back: true }, now);
+            }
             (AfterStatus::Wipe, _) => {
                 let mut word: String<32> = String::new();
                 let _ = status.device.iter().take(2).try_for_each(|octet| write!(word, "{octet:02x}"));
@@ -56,7 +64,19 @@ impl Session {
     }
 
     fn remember_trial(&mut self, trial: Option<Trial>, now: Instant) {
-        self.trial = trial.map(|trial| (trial, now + Duration::from_secs(u64::from(trial.secs_left))));
+        // The daemon may need a moment for one that is over.
+        let left = |trial: &Trial| Duration::from_secs(u64::from(trial.secs_left.max(1)));
+        self.trial = trial.map(|trial| (trial, now + left(&trial)));
+    }
+
+    pub(super) fn is_trial_over(&self, now: Instant) -> bool {
+        self.trial.as_ref().is_some_and(|(_, ends)| *ends <= now)
+    }
+
+    /// The countdown is at its end: asks what came of it.
+    pub(super) fn trial_over(&mut self, now: Instant) {
+        let generation = self.trial.take().map_or(0, |(trial, _)| trial.generation);
+        self.ask(Request::Status, Next::TrialFor(AfterStatus::TrialOver { generation }), now);
     }
 
     /// The answer to "are you sure?".
@@ -77,16 +97,25 @@ impl Session {
         self.prompt_at(now);
     }
 
-    /// A new line.
+    /// A new line, or the one that was interrupted.
     pub(super) fn prompt_at(&mut self, now: Instant) {
         self.rows = 0;
-        self.editor.begin(false);
+        if self.is_trial_over(now) {
+            return self.trial_over(now);
+        }
         self.task = Task::Prompt;
-        self.show_prompt(now);
+        if core::mem::take(&mut self.interrupted) {
+            self.show_prompt(now);
+            self.editor.redraw(&mut self.screen);
+        } else {
+            self.editor.begin(false);
+            self.show_prompt(now);
+        }
     }
 
     pub(super) fn show_prompt(&mut self, now: Instant) {
         let prompt = self.prompt_text(now);
+        self.prompt_columns = prompt.len();
         let _ = self.screen.write_str(&prompt);
     }
 

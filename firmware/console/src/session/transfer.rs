@@ -36,11 +36,33 @@ impl Session {
         }
         match schema::decode(part.schema, self.payload.get(..end).unwrap_or_default()) {
             Ok(site) => {
+                let keeps = match after {
+                    AfterDownload::Shell | AfterDownload::Renew => false,
+                    AfterDownload::Overtaken { by_roll_back } => by_roll_back || self.is_changed(),
+                };
                 self.running = site;
-                self.candidate = self.running.clone();
+                if !keeps {
+                    self.candidate = self.running.clone();
+                }
+                self.tell_overtaken(after, part.generation);
                 self.refresh_trial(now);
             }
             Err(_) => self.no_download(now),
+        }
+    }
+
+    fn tell_overtaken(&mut self, after: AfterDownload, generation: u64) {
+        let AfterDownload::Overtaken { by_roll_back } = after else { return };
+        if by_roll_back {
+            let _ = writeln!(
+                self.screen,
+                "The trial is over, nobody confirmed it: generation {generation} is in force again."
+            );
+        }
+        if self.is_changed() {
+            let _ = self.screen.write_str(
+                "Your candidate is kept: `diff` compares it with what runs, `discard` drops it.\n",
+            );
         }
     }
 

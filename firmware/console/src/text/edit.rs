@@ -184,7 +184,7 @@ pub fn door_named(site: &Site, name: &str) -> Option<usize> {
 /// Sets a field of a door, which is made when there is none with this name.
 ///
 /// # Errors
-/// [`EditError`]; the site is as it was, but for a new door.
+/// [`EditError`]; the site is as it was.
 pub fn set_door(
     site: &mut Site,
     door: &Word<'_>,
@@ -192,7 +192,8 @@ pub fn set_door(
     values: &[Word<'_>],
     end: usize,
 ) -> Checked<()> {
-    let index = match door_named(site, door.text) {
+    let known = door_named(site, door.text);
+    let index = match known {
         Some(index) => index,
         None => {
             let fresh = StoredDoor::plain(name(door)?, 30);
@@ -202,16 +203,20 @@ pub fn set_door(
             site.doors.len() - 1
         }
     };
-    match field {
-        DoorField::Sequence => set_sequence(site, index, false, values, end)?,
-        DoorField::CloseSequence => set_sequence(site, index, true, values, end)?,
+    let set = match field {
+        DoorField::Sequence => set_sequence(site, index, false, values, end),
+        DoorField::CloseSequence => set_sequence(site, index, true, values, end),
         DoorField::Within | DoorField::Reorder | DoorField::Flags => {
-            set_manner(site, index, field, one(values, end, "a value is wanted")?)?;
+            one(values, end, "a value is wanted").and_then(|value| set_manner(site, index, field, value))
         }
-        _ => set_plain(site, index, field, values, end)?,
+        _ => set_plain(site, index, field, values, end),
+    };
+    if set.is_err() && known.is_none() {
+        // A door of a mistyped line would be in the way of the next commit.
+        site.doors.pop();
     }
     guards::renew(site);
-    Ok(())
+    set
 }
 
 fn set_plain(

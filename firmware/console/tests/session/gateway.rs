@@ -20,6 +20,7 @@ pub(crate) struct Gateway {
     pub(crate) generation: u64,
     pub(crate) trial_secs: Option<u32>,
     pub(crate) refuse_next: Option<Refusal>,
+    pub(crate) refuse_at_commit: Option<Refusal>,
     pub(crate) wiped: bool,
     pub(crate) glass_broken: bool,
     staged: Vec<u8>,
@@ -36,6 +37,7 @@ impl Gateway {
             generation: 3,
             trial_secs: None,
             refuse_next: None,
+            refuse_at_commit: None,
             wiped: false,
             glass_broken: false,
             staged: Vec::new(),
@@ -227,6 +229,9 @@ impl Gateway {
     }
 
     fn commit(&mut self, base: u64, standing: Standing) -> Result<Reply, Refusal> {
+        if let Some(refusal) = self.refuse_at_commit.take() {
+            return Err(refusal);
+        }
         if base != self.generation {
             return Err(Refusal::Conflict { generation: self.generation });
         }

@@ -87,7 +87,7 @@ impl Desk {
         let (mut text, mut line, mut column) = (String::new(), Vec::new(), 0_usize);
         for octet in std::mem::take(&mut self.shown) {
             match octet {
-                8 => column -= 1,
+                8 => column = column.saturating_sub(1),
                 b'\r' => column = 0,
                 b'\n' => {
                     text.push_str(String::from_utf8(std::mem::take(&mut line)).unwrap().trim_end());

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use postern_config::spelled::Spelled;
-use postern_console::rpc::Refusal;
+use postern_console::rpc::{InvalidConfig, Refusal};
 
 use crate::person::{Desk, PASSWORD};
 
@@ -86,6 +86,116 @@ fn the_prompt_counts_down_and_marks_changes() {
 }
 
 #[test]
+fn a_trial_that_is_taken_back_is_told_and_can_be_mended() {
+    let mut desk = Desk::logged_in();
+    desk.type_in("set door ssh open-for 1s\r").type_in("commit confirm 30s\r").type_in("shwo\r");
+    desk.pass(3).type_in("confirm 10m\r").type_in("set door ssh open");
+    desk.pass(26);
+    desk.gateway.end_trial();
+    desk.pass(1);
+    // What was being typed is still there.
+    desk.type_in("-for 45s\r").type_in("diff\r").type_in("show running\r").type_in("commit\r");
+    golden("trial-over.txt", &desk.read());
+    assert_eq!(desk.gateway.running.doors[0].open_for_secs, 45);
+}
+
+#[test]
+fn the_end_of_a_trial_is_asked_for_before_the_next_prompt() {
+    let mut desk = Desk::logged_in();
+    desk.type_in("set door ssh open-for 45s\r").type_in("commit confirm 30s\r").type_in("doors\r");
+    desk.pass(31);
+    // A page is full. The daemon has not got round to it; then somebody else confirms.
+    desk.type_in("q");
+    assert!(desk.read().ends_with("(trial 0:30)> "));
+    desk.gateway.trial_secs = None;
+    desk.pass(30);
+    let shown = desk.read();
+    assert!(shown.contains("was confirmed elsewhere: it stands") && shown.ends_with("pump-17> "), "{shown}");
+}
+
+#[test]
+fn whoever_is_overtaken_is_told_and_decides() {
+    let mut desk = Desk::logged_in();
+    desk.type_in("set gateway name pump-18\r");
+    desk.gateway.generation += 1;
+    desk.gateway.running.doors[0].open_for_secs = 77;
+    desk.read();
+    desk.type_in("commit\r");
+    let shown = desk.read();
+    assert!(
+        shown.contains("generation 4 is in force") && shown.contains("Your candidate is kept"),
+        "{shown}"
+    );
+    desk.type_in("diff\r");
+    let shown = desk.read();
+    assert!(shown.contains("+ set gateway name pump-18") && shown.contains("- set door ssh open-for 77s"));
+    desk.type_in("commit\r");
+    assert!(desk.read().contains("Generation 5 is in force."));
+    assert_eq!(desk.gateway.running.doors[0].open_for_secs, 30, "it was shown, and wanted");
+}
+
+#[test]
+fn why_rules_cannot_be_run_is_said_at_the_line() {
+    let mut desk = Desk::logged_in();
+    desk.type_in("set door ssh sequence tcp/22 tcp/22\r");
+    desk.read();
+    desk.gateway.refuse_at_commit = Some(Refusal::Invalid(InvalidConfig::Rules));
+    desk.type_in("commit\r");
+    let shown = desk.read();
+    assert!(shown.contains("Refused: door ssh: its sequence has a knock that follows itself."), "{shown}");
+    assert!(shown.ends_with("pump-17*> "), "the candidate stays: {shown}");
+}
+
+#[test]
+fn a_watched_line_is_locked_too() {
+    let mut desk = Desk::logged_in();
+    desk.type_in("test knock\r");
+    for _ in 0..601 {
+        desk.pass(1);
+    }
+    let shown = desk.read();
+    assert!(shown.contains("Session ended: nobody pressed a key."), "{shown}");
+    assert!(desk.type_in("show\r").read().contains("login: "));
+}
+
+#[test]
+fn a_line_that_is_refused_changes_nothing() {
+    let mut desk = Desk::logged_in();
+    for line in ["set door web ports tcp/99999", "set door web sequence", "set door web open-for 1"] {
+        desk.type_in(line).type_in("\r");
+        assert!(desk.read().ends_with("pump-17> "), "{line}");
+    }
+    for (line, told) in [
+        ("confirm 10m", "nothing stands behind `confirm`"),
+        ("wipe now", "nothing stands behind `wipe`"),
+        ("test foo", "`test knock`"),
+    ] {
+        desk.type_in(line).type_in("\r");
+        let shown = desk.read();
+        assert!(shown.contains(told) && shown.ends_with("pump-17> "), "{shown}");
+    }
+    desk.type_in("exit\r");
+    assert!(desk.read().contains("Logged out."));
+}
+
+#[test]
+fn the_caret_stands_below_the_mistake_whatever_the_prompt_says() {
+    let mut desk = Desk::logged_in();
+    desk.type_in("set console idle-lock 1h\r").type_in("commit confirm 10m\r").type_in("doosr\r");
+    let shown = desk.read();
+    let lines: Vec<&str> = shown.lines().collect();
+    let typed = lines.iter().position(|line| line.ends_with("doosr")).unwrap();
+    assert_eq!(lines[typed].find("doosr"), lines[typed + 1].find('^'), "{shown}");
+    let knocks: String = (1001..1010).map(|port| format!(" tcp/{port}")).collect();
+    desk.type_in(&format!("set door ssh sequence{knocks} not/one\r"));
+    let shown = desk.read();
+    let caret = shown.lines().find_map(|line| line.find('^')).unwrap();
+    let typed = shown.lines().find_map(|line| line.find("not/one")).unwrap();
+    let prompt = "pump-17 (trial 10:00)> ".len();
+    assert_eq!(caret, (prompt + typed) % 80, "in the row it went on in: {shown}");
+}
+
+#[test]
 fn wrong_passwords_and_waiting() {
     let mut desk = Desk::enrolled();
     desk.type_in("\rmaria\r").type_in("wrong password\r");
@@ -140,8 +250,9 @@ fn the_daemon_is_started_anew() {
     desk.session.daemon_lost();
     desk.settle();
     assert!(desk.read().contains("waiting for it"));
+    // Nothing is done, but whoever presses Enter is told why.
     desk.type_in("show\r");
-    assert_eq!(desk.read(), "");
+    assert_eq!(desk.read(), "\nThe gateway's daemon does not answer; waiting for it.\n");
     desk.session.daemon_found(desk.now);
     desk.settle();
     assert!(desk.read().ends_with("login: "));

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
-use postern_console::pump::{Pump, RELAY_SILENCE, TYPED_AHEAD_MAX};
+use postern_console::pump::{ENTER_AFTER, Pump, RELAY_SILENCE, TYPED_AHEAD_MAX};
 use postern_console::rpc::request::Request;
 use postern_console::rpc::{Answer, Call, Deframer, FRAME_BYTES_MAX, PROTOCOL, encode_frame};
 use postern_console::session::Session;
@@ -269,6 +269,64 @@ fn a_program_speaks_frames_until_it_is_silent() {
     assert_eq!(bench.connections, before + 1);
     bench.now = bench.now + Duration::from_secs(1);
     assert!(bench.type_in("\r").contains("login: "));
+}
+
+#[test]
+fn enter_after_a_pause_gives_the_line_back_to_a_person() {
+    let (mut session, now) = session();
+    let mut bench = Bench::new(&mut session, now);
+    bench.enrol();
+    bench.type_in("logout\r");
+    bench.line.bring(&[0]);
+    bench.run(usize::MAX);
+    assert_eq!(bench.type_in("\r"), "", "it may be of a frame");
+    bench.now = bench.now + ENTER_AFTER;
+    let mut frame = [0; FRAME_BYTES_MAX];
+    let call = Call { number: 7, request: Request::Hello { protocol: PROTOCOL } };
+    bench.line.bring(encode_frame(&call, &mut frame).unwrap());
+    assert_eq!(bench.run(usize::MAX).first(), Some(&0), "a frame begins with a zero, and is answered");
+    let before = bench.connections;
+    for _ in 0..5 {
+        bench.now = bench.now + Duration::from_secs(1);
+        assert_eq!(bench.type_in("\r"), "");
+    }
+    bench.now = bench.now + Duration::from_secs(1);
+    assert!(bench.type_in("\r").ends_with("login: "), "whoever goes on pressing Enter");
+    assert_eq!(bench.connections, before + 1, "nobody inherits the program's login");
+}
+
+#[test]
+fn a_program_takes_the_line_of_who_forgot_to_log_out() {
+    let (mut session, now) = session();
+    let mut bench = Bench::new(&mut session, now);
+    bench.enrol();
+    bench.type_in("set gateway name pump-9");
+    let mut frame = [0; FRAME_BYTES_MAX];
+    let call = Call { number: 7, request: Request::Hello { protocol: PROTOCOL } };
+    let frame = encode_frame(&call, &mut frame).unwrap().to_vec();
+    // Noise, and a damaged frame: nothing of it is typed, and nothing is lost.
+    let mut damaged = frame.clone();
+    damaged[2] ^= 0x40;
+    bench.line.bring(&damaged);
+    assert_eq!(bench.run(usize::MAX), b"");
+    bench.line.bring(b"\0wipe\r");
+    assert_eq!(bench.run(usize::MAX), b"");
+    bench.now = bench.now + Duration::from_secs(1);
+    let shown = bench.type_in("9\r");
+    assert!(shown.contains("pump-17*> ") && !shown.contains("wipe"), "{shown}");
+    let before = bench.connections;
+    bench.line.bring(&frame);
+    assert_eq!(bench.run(usize::MAX), b"");
+    assert_eq!(bench.connections, before + 1, "whoever was logged in is not any more");
+    // The program asks again.
+    bench.line.bring(&frame);
+    let answered = bench.run(usize::MAX);
+    let mut deframer = Deframer::new();
+    let answer = answered.iter().find_map(|&octet| deframer.take::<Answer>(octet)).unwrap().unwrap();
+    assert!(answer.number == 7 && answer.result.is_ok());
+    bench.now = bench.now + RELAY_SILENCE;
+    let shown = String::from_utf8(bench.run(usize::MAX)).unwrap();
+    assert!(shown.ends_with("login: "), "{shown}");
 }
 
 #[test]

@@ -54,6 +54,40 @@ fn random_messages_in_whole_frames_change_nothing_without_a_login() {
     assert_eq!((world.configuration.generation(), world.medium.writes.get()), before);
 }
 
+/// Whatever is sent, by however many: what it takes is given back, and more of it takes no more at a time.
+#[test]
+fn hostile_peers_take_no_memory_for_good() {
+    let (mut world, _root) = commissioned();
+    let mut octets = Octets(99);
+    let mut rounds = |rounds: u32| {
+        let measured = allocation_counter::measure(|| {
+            for round in 0..rounds {
+                let mut peer = world.connect(CONSOLE + round % 300);
+                for _ in 0..20 {
+                    let message: heapless::Vec<u8, 200> =
+                        (0..octets.next() % 200).map(|_| octets.next().to_le_bytes()[0] & 0x1f).collect();
+                    world.send(&mut peer, &raw_frame(&message));
+                    world.send(&mut peer, &message);
+                    world.send(&mut peer, &[0]);
+                }
+                let login = Request::Login { name: "maria".try_into().unwrap(), client_nonce: [7; 16] };
+                let _ = world.ask(&mut peer, login);
+                let _ = world.ask(&mut peer, Request::Proof { proof: [1; 32] });
+                let _ = world.ask(&mut peer, Request::Stage { schema: 1, bytes: 60_000, digest: [0; 32] });
+                world.disconnect(peer);
+                world.machine.audit(world.now);
+                world.pass(61);
+            }
+        });
+        (measured.bytes_current, measured.bytes_max)
+    };
+    rounds(50);
+    let (few, many) = (rounds(50), rounds(1500));
+    assert_eq!((few.0, many.0), (0, 0), "octets kept");
+    // A turn of the test itself takes some, more or less by what is answered.
+    assert!(many.1 <= few.1 + 1024, "{} octets at a time, then {}", few.1, many.1);
+}
+
 /// The frame of a message that is only octets.
 fn raw_frame(message: &[u8]) -> Vec<u8> {
     const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
