@@ -165,6 +165,52 @@ impl ConfigChange {
     }
 }
 
+/// What became of an update of the whole system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UpdateAct {
+    /// One with the owner's signature begins to arrive.
+    Begun,
+    /// One was refused, before anything was written; the reason in short lower-case words.
+    Refused(&'static str),
+    /// One was given up; the reason in short lower-case words.
+    Failed(&'static str),
+    /// One is whole, and tried with the next start.
+    Ready,
+    /// What runs is on trial.
+    OnTrial,
+    /// It stands: somebody said so, or it is healthy and nobody has to.
+    Confirmed,
+    /// The one before is started next; the reason in short lower-case words.
+    RolledBack(&'static str),
+    /// The boot loader took this system because the other one did not become healthy.
+    FellBack,
+}
+
+impl UpdateAct {
+    const fn id(self) -> &'static str {
+        match self {
+            UpdateAct::Begun => "UPD-BEGIN",
+            UpdateAct::Refused(_) => "UPD-REJECT",
+            UpdateAct::Failed(_) => "UPD-FAIL",
+            UpdateAct::Ready => "UPD-READY",
+            UpdateAct::OnTrial => "UPD-TRIAL",
+            UpdateAct::Confirmed => "UPD-CONFIRM",
+            UpdateAct::RolledBack(_) => "UPD-ROLLBACK",
+            UpdateAct::FellBack => "UPD-FALLBACK",
+        }
+    }
+
+    /// Short lower-case words for an audit line; `None` when the id says it all.
+    pub const fn reason(self) -> Option<&'static str> {
+        match self {
+            UpdateAct::Refused(reason) | UpdateAct::Failed(reason) | UpdateAct::RolledBack(reason) => {
+                Some(reason)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What somebody did at a console, or with a tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConsoleAct {
@@ -454,6 +500,15 @@ pub enum Event {
         /// Frames since the last such record.
         frames: u64,
     },
+    /// Something became of an update of the whole system.
+    Update {
+        /// What.
+        act: UpdateAct,
+        /// The release it is about; 0 when it is not known.
+        release: u32,
+        /// The account that did it; empty when nobody did.
+        by: Name,
+    },
     /// Records were lost because the ring was full.
     Lost {
         /// How many since the last record that was written.
@@ -489,6 +544,7 @@ impl Event {
             Event::CaptureLost { .. } => "CAP-LOST",
             Event::CaptureBack { .. } => "CAP-BACK",
             Event::CaptureDropped { .. } => "CAP-DROP",
+            Event::Update { act, .. } => act.id(),
             Event::Lost { .. } => "LOG-DROP",
         }
     }

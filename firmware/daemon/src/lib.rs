@@ -11,3 +11,4 @@ pub mod machine;
 pub mod options;
 pub mod supervision;
 pub mod turn;
+pub mod update;

@@ -3,6 +3,10 @@
 use core::fmt;
 use std::path::PathBuf;
 
+use postern_config::slots::Slot;
+
+use crate::update::This;
+
 /// What `--help` prints.
 pub const HELP: &str = "\
 posternd - keeps the management ports of this gateway shut and opens them for who knows the knock
@@ -29,6 +33,11 @@ OPTIONS
     --watchdog-seconds N  time after which it resets a machine that does not, 2 to 3600; without it,
                         what the device says
     --allow-reboot      peers with the role admin may restart the machine
+    --slots FOLDER      folder with the partitions environment, kernel-a, root-a, kernel-b and root-b:
+                        updates are written to the slot that does not run; needs the three options below
+    --slot A|B          the slot that runs
+    --board NAME        name of the board; updates for others are refused
+    --release N         release that runs; older updates are refused
     --attach SOCKET     connect standard input and output to a daemon's control socket, for
                         `postern --to ssh:HOST`
     --log DESTINATION   syslog (default) or stderr
@@ -113,6 +122,8 @@ pub struct Options {
     pub watchdog_secs: Option<u16>,
     /// Whether peers may restart the machine.
     pub allow_reboot: bool,
+    /// Folder with the partitions of both slots, and what runs; `None` is a machine without updates.
+    pub slots: Option<(PathBuf, This)>,
     /// Where log lines go.
     pub log: LogDestination,
     /// The lowest level that is logged.
@@ -130,6 +141,8 @@ pub enum UsageError {
     BadValue(&'static str, String),
     /// No `--store`.
     NoStore,
+    /// `--slots` without all that belongs to it.
+    SlotsInPart,
 }
 
 impl fmt::Display for UsageError {
@@ -139,6 +152,9 @@ impl fmt::Display for UsageError {
             UsageError::MissingValue(option) => write!(f, "{option} needs a value")?,
             UsageError::BadValue(option, value) => write!(f, "{option} does not take {value:?}")?,
             UsageError::NoStore => f.write_str("no config store given: --store PATH")?,
+            UsageError::SlotsInPart => {
+                f.write_str("--slots, --slot, --board and --release belong together: give all or none")?;
+            }
         }
         f.write_str("; try `posternd --help`")
     }
@@ -150,6 +166,7 @@ impl fmt::Display for UsageError {
 /// The first argument that is wrong.
 pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Options, UsageError> {
     let mut store = None;
+    let mut slots = Slots::default();
     let mut options = Options {
         action: Action::Run,
         store: PathBuf::new(),
@@ -163,6 +180,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Options, Usa
         watchdog: None,
         watchdog_secs: None,
         allow_reboot: false,
+        slots: None,
         log: LogDestination::Syslog,
         level: log::LevelFilter::Info,
     };
@@ -195,6 +213,10 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Options, Usa
                 options.watchdog_secs = Some(number("--watchdog-seconds", 2..=3600, seconds)?);
             }
             "--allow-reboot" => options.allow_reboot = true,
+            "--slots" => slots.folder = Some(PathBuf::from(value("--slots")?)),
+            "--slot" => slots.slot = Some(value("--slot")?),
+            "--board" => slots.board = Some(value("--board")?),
+            "--release" => slots.release = Some(number("--release", 0..=u32::MAX, value("--release")?)?),
             "--attach" => {
                 let control = Some(PathBuf::from(value("--attach")?));
                 return Ok(Options { action: Action::Attach, control, ..options });
@@ -212,7 +234,33 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Options, Usa
         }
     }
     options.store = store.ok_or(UsageError::NoStore)?;
+    options.slots = slots.read()?;
     Ok(options)
+}
+
+/// What was said of the slots so far.
+#[derive(Default)]
+struct Slots {
+    folder: Option<PathBuf>,
+    slot: Option<String>,
+    board: Option<String>,
+    release: Option<u32>,
+}
+
+impl Slots {
+    fn read(self) -> Result<Option<(PathBuf, This)>, UsageError> {
+        let Self { folder, slot, board, release } = self;
+        match (folder, slot, board, release) {
+            (None, None, None, None) => Ok(None),
+            (Some(folder), Some(slot), Some(board), Some(release)) => {
+                let slot = Slot::of_letter(&slot).ok_or(UsageError::BadValue("--slot", slot))?;
+                let short = heapless::String::try_from(board.as_str());
+                let board = short.map_err(|_| UsageError::BadValue("--board", board))?;
+                Ok(Some((folder, This { board, slot, release })))
+            }
+            _ => Err(UsageError::SlotsInPart),
+        }
+    }
 }
 
 fn number<T: core::str::FromStr + PartialOrd>(
@@ -272,6 +320,16 @@ mod tests {
         assert_eq!((dog.watchdog, dog.watchdog_secs), (Some(PathBuf::from("/dev/watchdog0")), Some(10)));
         assert!(read("--store x --watchdog-seconds 1").is_err());
         assert!(read("--store x").unwrap().confine && !read("--store x --no-confine").unwrap().confine);
+    }
+
+    #[test]
+    fn what_is_said_of_slots_is_said_together() {
+        let line = "--store x --slots /run/part --slot B --board qemu-arm64 --release 7";
+        let this = This { board: "qemu-arm64".try_into().unwrap(), slot: Slot::B, release: 7 };
+        assert_eq!(read(line).unwrap().slots, Some((PathBuf::from("/run/part"), this)));
+        assert_eq!(read("--store x --slot A"), Err(UsageError::SlotsInPart));
+        assert_eq!(read(&line.replace(" B ", " C ")), Err(UsageError::BadValue("--slot", "C".into())));
+        assert!(read(&line.replace("qemu", &"q".repeat(40))).is_err());
     }
 
     #[test]
