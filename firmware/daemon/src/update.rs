@@ -51,11 +51,11 @@ pub struct This {
 /// The partitions of updates.
 pub struct Media {
     /// The choice of the slot.
-    pub environment: Box<dyn Partition>,
+    pub environment: Box<dyn Partition + Send>,
     /// Kernel of the slot that does not run.
-    pub kernel: Box<dyn Partition>,
+    pub kernel: Box<dyn Partition + Send>,
     /// Root file system of the slot that does not run.
-    pub root: Box<dyn Partition>,
+    pub root: Box<dyn Partition + Send>,
 }
 
 /// An update on its way.

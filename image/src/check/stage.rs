@@ -10,7 +10,7 @@ use postern_board::{Board, Firmware};
 use postern_e2e::Lab;
 use postern_e2e::probe::Answer;
 use postern_e2e::process::wait_for;
-use postern_image::environment::{ATTEMPTS, Choice, Slot};
+use postern_config::slots::{ATTEMPTS, Choice, Slot};
 use postern_image::machine::{Machine, Medium};
 use postern_image::outside::{self, CLIENT, Outside};
 use postern_image::person::Person;
@@ -156,11 +156,9 @@ impl Device {
     pub(super) fn is_healthy(&mut self, slot: Slot) -> Result<()> {
         // Before the start has counted, they are all there, too.
         self.shows("interfaces up")?;
-        let expected = Choice { slot, left: ATTEMPTS };
         let medium = &self.medium;
-        wait_for("the slot to be healthy", PATIENCE, || {
-            medium.choice().ok().filter(|choice| *choice == expected).map(drop)
-        })
+        let healthy = |choice: &Choice| (choice.slot, choice.left, choice.trial) == (slot, ATTEMPTS, false);
+        wait_for("the slot to be healthy", PATIENCE, || medium.choice().ok().filter(healthy).map(drop))
     }
 
     /// Somebody at its serial console.

@@ -30,6 +30,8 @@ pub struct Client {
     /// Whether the last call was sent more than once, so that the gateway may have carried it out
     /// before the answer that came.
     repeated: bool,
+    /// Octets before the call that nobody answers.
+    ahead: usize,
 }
 
 /// Octets that went over the link, for people who wait.
@@ -53,7 +55,7 @@ impl Client {
         let slow = link.nature().octets_per_sec.is_some();
         let shown = progress || (slow && std::io::stderr().is_terminal());
         let moved = Moved { octets: 0, shown, begun: Instant::now(), told: None };
-        Self { link, deframer: Deframer::new(), number: 0, patience, moved, repeated: false }
+        Self { link, deframer: Deframer::new(), number: 0, patience, moved, repeated: false, ahead: 0 }
     }
 
     /// Who is there.
@@ -92,7 +94,9 @@ impl Client {
             self.repeated = again > 0;
             self.link.send(&frame).map_err(|error| self.broken(&error))?;
             self.moved(frame.len());
-            if let Some(result) = self.answer(frame.len())? {
+            let answer = self.answer(frame.len() + self.ahead)?;
+            self.ahead = 0;
+            if let Some(result) = answer {
                 return Ok(result);
             }
         }
@@ -100,6 +104,31 @@ impl Client {
             1 => "no answer came in time; the request may have been carried out all the same".to_owned(),
             tries => format!("no whole answer came to {tries} tries: is it the right line and speed?"),
         }))
+    }
+
+    /// Sends what nobody answers.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub fn tell(&mut self, request: Request) -> Outcome<()> {
+        let mut frame = [0; FRAME_BYTES_MAX];
+        let frame = encode_frame(&Call { number: 0, request }, &mut frame)
+            .map_err(|error| Failure::Failed(format!("the request cannot be sent: {error:?}")))?;
+        self.link.send(frame).map_err(|error| self.broken(&error))?;
+        self.ahead += frame.len();
+        self.moved(frame.len());
+        Ok(())
+    }
+
+    /// Octets a second of the way, when that is little.
+    pub fn octets_per_sec(&self) -> Option<u32> {
+        self.link.nature().octets_per_sec
+    }
+
+    /// Shows no octets any more: somebody else shows how it goes.
+    pub fn hush(&mut self) {
+        self.finish();
+        self.moved.shown = false;
     }
 
     /// Whether the last call was sent more than once.

@@ -25,7 +25,7 @@ pub(crate) fn open(options: &Options, shell: &mut Shell, now: Instant) -> Option
     opened.inspect_err(|error| log::error!("no updates: {error}")).ok()
 }
 
-fn partition(folder: &Path, name: &str) -> Result<Box<dyn Partition>, String> {
+fn partition(folder: &Path, name: &str) -> Result<Box<dyn Partition + Send>, String> {
     let path = folder.join(name);
     match LinuxPartition::open(&path) {
         Ok(partition) => Ok(Box::new(partition)),
