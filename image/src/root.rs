@@ -141,7 +141,8 @@ fn add_programs(tree: &Tree, settings: &Settings) -> Result<()> {
     for program in ["posternd", "postern-console"] {
         tree.copy(&settings.programs.join(program), &format!("usr/sbin/{program}"), 0o755)?;
     }
-    Ok(())
+    // Where a session of ssh finds it, for `postern --to ssh:`.
+    tree.link("usr/bin/posternd", "../sbin/posternd")
 }
 
 /// The board, for the scripts.

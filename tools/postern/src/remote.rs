@@ -346,8 +346,9 @@ fn session<T>(
         login::log_in(&mut client, &name, &password)?;
     }
     let outcome = work(&mut client);
-    if welcome.role.is_none() {
-        // The next one at the line must not find it open; a reboot answers nothing any more.
+    // A gateway that restarts answers nothing any more.
+    if welcome.role.is_none() && !client.restarts() {
+        // The next one at the line must not find it open.
         let _ = client.ask(Request::Logout).ok().filter(|_| outcome.is_ok());
     }
     outcome

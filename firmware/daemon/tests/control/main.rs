@@ -7,4 +7,5 @@ mod logins;
 mod noise;
 mod safe;
 mod splices;
+mod updates;
 mod world;

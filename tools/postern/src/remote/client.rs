@@ -32,6 +32,8 @@ pub struct Client {
     repeated: bool,
     /// Octets before the call that nobody answers.
     ahead: usize,
+    /// The gateway restarts: it answers nothing any more.
+    restarts: bool,
 }
 
 /// Octets that went over the link, for people who wait.
@@ -55,7 +57,7 @@ impl Client {
         let slow = link.nature().octets_per_sec.is_some();
         let shown = progress || (slow && std::io::stderr().is_terminal());
         let moved = Moved { octets: 0, shown, begun: Instant::now(), told: None };
-        Self { link, deframer: Deframer::new(), number: 0, patience, moved, repeated: false, ahead: 0 }
+        Self { link, deframer: Deframer::new(), number: 0, patience, moved, repeated: false, ahead: 0, restarts: false }
     }
 
     /// Who is there.
@@ -82,6 +84,7 @@ impl Client {
     /// # Errors
     /// [`Failure::Unreachable`].
     pub fn ask(&mut self, request: Request) -> Outcome<Result<Reply, Refusal>> {
+        let restarts = request == Request::Reboot;
         self.number = if self.number == u16::MAX { 1 } else { self.number + 1 };
         self.repeated = false;
         let call = Call { number: self.number, request };
@@ -97,6 +100,7 @@ impl Client {
             let answer = self.answer(frame.len() + self.ahead)?;
             self.ahead = 0;
             if let Some(result) = answer {
+                self.restarts |= restarts && result.is_ok();
                 return Ok(result);
             }
         }
@@ -129,6 +133,11 @@ impl Client {
     pub fn hush(&mut self) {
         self.finish();
         self.moved.shown = false;
+    }
+
+    /// Whether it was told to restart, and does.
+    pub fn restarts(&self) -> bool {
+        self.restarts
     }
 
     /// Whether the last call was sent more than once.
