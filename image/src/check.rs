@@ -1,8 +1,10 @@
 //! `postern-image check`: the image in QEMU, unattended; each scenario proves a promise.
 
+mod attacks;
 mod clients;
 mod commissioning;
 mod door;
+mod leases;
 mod power;
 mod slots;
 mod stage;
@@ -69,6 +71,8 @@ enum Scenario {
     Door,
     /// A scan of every port finds nothing; the stock fwknop client gets in.
     Clients,
+    /// Scans in every order, and floods of forged first knocks: they open nothing and keep nobody out.
+    Attacks,
     /// A device without a configuration gets one on its serial console; a trial does not outlive a
     /// power cut.
     Commissioning,
@@ -86,6 +90,8 @@ enum Scenario {
     Sick,
     /// Power is cut at random while configurations are committed.
     Cuts,
+    /// Power is cut while counters of a key are leased: no packet counts twice.
+    Leases,
     /// Another release is brought over ssh: what is forged or older is refused, a cut in the middle does no
     /// harm, what is proved runs on trial, stands when it is confirmed, and can be gone back from.
     Update,
@@ -110,6 +116,7 @@ impl Scenario {
         match self {
             Scenario::Door => door::opens_and_closes(stage),
             Scenario::Clients => clients::scanned_and_opened(stage),
+            Scenario::Attacks => attacks::scanned_and_flooded(stage),
             Scenario::Commissioning => commissioning::from_the_first_login(stage),
             Scenario::Hang => watchdog::resets_a_hanging_processor(stage),
             Scenario::Stopped => watchdog::resets_when_the_daemon_is_stopped(stage),
@@ -118,6 +125,7 @@ impl Scenario {
             Scenario::BrokenRoot => slots::broken_root(stage),
             Scenario::Sick => slots::never_healthy(stage),
             Scenario::Cuts => power::cut_while_committing(stage),
+            Scenario::Leases => leases::cut_while_leasing(stage),
             Scenario::Update => update::brought_and_confirmed(stage),
             Scenario::UpdateCuts => update::cut_while_it_goes_on(stage),
             Scenario::UpdateSick => update::taken_back(stage),

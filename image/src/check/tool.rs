@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use postern_config::partition::PARTITION_BYTES_MIN;
 use postern_e2e::process::{Background, Output, output, success};
 use postern_image::outside::APPLIANCE;
 use serde_json::Value;
@@ -73,4 +74,14 @@ pub(super) fn is_refused(stage: &Stage<'_>, device: &Device, words: &[&str], cod
 /// Runs it on this side alone.
 pub(super) fn here(stage: &Stage<'_>, words: &[&str]) -> Result<()> {
     success(Command::new(&stage.options.tool).args(words)).map(drop)
+}
+
+/// The id of the device, out of its config partition.
+pub(super) fn device_id(stage: &Stage<'_>, device: &Device) -> Result<String> {
+    let copy = device.directory().join("config.img");
+    fs::write(&copy, device.medium.read("config", 0, PARTITION_BYTES_MIN)?)?;
+    let target = format!("file:{}", copy.display());
+    let said = success(Command::new(&stage.options.tool).args(["--to", &target, "status", "--json"]))?;
+    let object: Value = serde_json::from_str(&said).with_context(|| format!("not JSON: {said}"))?;
+    object["device"].as_str().map(str::to_owned).with_context(|| format!("no device id in {said}"))
 }

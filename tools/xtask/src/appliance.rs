@@ -140,7 +140,7 @@ fn commission(folder: &Path) -> Result<Installer> {
     fs::copy(key.with_extension("pub"), ssh.join("authorized_keys"))?;
     // As outside::NETWORK of the image tool.
     fs::write(data.join("network"), "eth0 198.18.0.2/24\n")?;
-    for name in ["site.toml", "fwknop.key", "fwknop.mac"] {
+    for name in ["site.toml", "fwknop.key", "fwknop.mac", "native.key"] {
         // Secrets that others may read are refused, also public ones.
         let copy = folder.join(name);
         fs::copy(Path::new(SHOW).join(name), &copy).with_context(|| format!("cannot copy {SHOW}/{name}"))?;
