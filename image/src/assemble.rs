@@ -8,13 +8,13 @@ use postern::update_file::UpdateFile;
 use sha2::{Digest, Sha256};
 
 use crate::disk::Disk;
-use postern_config::slots::{Choice, SECOND_OFFSET, Slot};
 use crate::kernel::KernelPackage;
 use crate::layout::Layout;
 use crate::packages::{self, Package};
 use crate::settings::Settings;
 use crate::verity::{Verified, hex, verified};
 use crate::{boot, factory, initramfs, root, sbom};
+use postern_config::slots::{Choice, SECOND_OFFSET, Slot};
 
 /// What was made.
 #[derive(Debug)]

@@ -11,9 +11,9 @@ use postern_e2e::process::{Background, wait_for};
 use postern_e2e::{Lab, Namespace};
 
 use crate::debugger::{Debugger, Fault};
-use postern_config::slots::{Choice, SECOND_OFFSET, Slot};
 use crate::layout::Layout;
 use crate::{boot, program};
+use postern_config::slots::{Choice, SECOND_OFFSET, Slot};
 
 /// A medium a machine starts from: a copy of an image that tests may damage.
 #[derive(Debug)]

@@ -131,7 +131,8 @@ impl Choice {
         }
         let value = |name: &str| {
             let entries = rest.split(|&octet| octet == 0).take_while(|entry| !entry.is_empty());
-            let mut values = entries.filter_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+            let mut values =
+                entries.filter_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
             values.next().and_then(|value| core::str::from_utf8(value).ok())
         };
         // U-Boot counts in hexadecimal.
@@ -233,9 +234,10 @@ mod tests {
     #[test]
     fn a_copy_is_read_as_it_was_written_and_no_octet_may_differ() {
         let copy = CHOICE.copy();
-        assert!(copy[4..].starts_with(
-            b"fell=1\0floor=65432100\0left=2\0other=bad\0slot=B\0trial=1\0wait=e10\0\0"
-        ));
+        assert!(
+            copy[4..]
+                .starts_with(b"fell=1\0floor=65432100\0left=2\0other=bad\0slot=B\0trial=1\0wait=e10\0\0")
+        );
         assert_eq!(Choice::read(&copy), Some(CHOICE));
         for index in 0..COPY_BYTES {
             let mut torn = copy;

@@ -104,7 +104,10 @@ pub struct Updates {
 
 impl fmt::Debug for Updates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Updates").field("this", &self.this).field("choice", &self.choice).finish_non_exhaustive()
+        f.debug_struct("Updates")
+            .field("this", &self.this)
+            .field("choice", &self.choice)
+            .finish_non_exhaustive()
     }
 }
 
@@ -421,9 +424,7 @@ impl Updates {
             (true, 0) => self.confirm(self.this.release, &Name::new(), machine, now).map(drop),
             (true, _) => Ok(()),
             (false, _) if choice.left == ATTEMPTS && !choice.fell_back => Ok(()),
-            (false, _) => {
-                self.store(Choice { left: ATTEMPTS, fell_back: false, ..choice }).map_err(name_of)
-            }
+            (false, _) => self.store(Choice { left: ATTEMPTS, fell_back: false, ..choice }).map_err(name_of),
         };
         match done {
             Ok(()) => log::info!("slot {} is healthy", self.this.slot.letter()),

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use postern_core::audit::{ConfigChange, Confinement, ConsoleAct, Event, Proof, Record, UpdateAct, WatchdogState};
+use postern_core::audit::{
+    ConfigChange, Confinement, ConsoleAct, Event, Proof, Record, UpdateAct, WatchdogState,
+};
 use postern_core::grant::GrantId;
 use postern_core::knock::{InterfaceIndex, ServicePort};
 use postern_core::port::FirewallError;

@@ -70,7 +70,10 @@ fn link(device: &Device) -> Result<Link> {
         let text = said.split_whitespace().skip_while(|found| *found != word).nth(1);
         let octets = text.map(|text| text.split(':').map(|octet| u8::from_str_radix(octet, 16)));
         let octets: Option<Vec<u8>> = octets.and_then(|octets| octets.collect::<Result<_, _>>().ok());
-        octets.and_then(|octets| octets.try_into().ok()).map(Mac).with_context(|| format!("no {word} in {said}"))
+        octets
+            .and_then(|octets| octets.try_into().ok())
+            .map(Mac)
+            .with_context(|| format!("no {word} in {said}"))
     };
     let source = mac(&namespace.ip("-o link show tap0")?, "link/ether")?;
     let target = mac(&namespace.ip(&format!("neigh show {APPLIANCE}"))?, "lladdr")?;
@@ -116,7 +119,12 @@ fn flooded(stage: &mut Stage<'_>, device: &Device, what: &str, flood: Flood) -> 
     }
     let sent = flood.stop()?;
     stage.told(&format!("{sent} first knocks {what}: the client gets in {KNOCKS} times with {tries} tries"));
-    stage.figure(&format!("tries for {KNOCKS} openings, first knocks {what}"), f64::from(tries), "tries", None)?;
+    stage.figure(
+        &format!("tries for {KNOCKS} openings, first knocks {what}"),
+        f64::from(tries),
+        "tries",
+        None,
+    )?;
     std::thread::sleep(Duration::from_secs(1));
     device.outside.expect_silence(STRANGER)
 }

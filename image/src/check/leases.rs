@@ -66,8 +66,15 @@ pub(super) fn cut_while_leasing(stage: &mut Stage<'_>) -> Result<()> {
     }
     let fresh = packet(id, u64::from(stage.options.cuts + 1) * STRIDE)?;
     opens(&device, &fresh)?;
-    stage.told(&format!("{replays} replays refused; {lost} packets were lost with the power, and counted later"));
-    stage.figure("power cuts about counter leases, no replay accepted", f64::from(stage.options.cuts), "cuts", None)
+    stage.told(&format!(
+        "{replays} replays refused; {lost} packets were lost with the power, and counted later"
+    ));
+    stage.figure(
+        "power cuts about counter leases, no replay accepted",
+        f64::from(stage.options.cuts),
+        "cuts",
+        None,
+    )
 }
 
 /// Sends it and looks for a while whether the door opens.

@@ -60,7 +60,11 @@ impl Files {
             good: sign(&unsigned, owner, "good.bin")?,
             of_a_stranger: sign(&unsigned, &stranger, "of-a-stranger.bin")?,
             older: sign(&written(like(board, 1)?, "old.bin")?, owner, "older.bin")?,
-            of_another_board: sign(&written(like("toaster", u32::MAX)?, "alien.bin")?, owner, "of-another.bin")?,
+            of_another_board: sign(
+                &written(like("toaster", u32::MAX)?, "alien.bin")?,
+                owner,
+                "of-another.bin",
+            )?,
             unsigned,
         })
     }
@@ -107,7 +111,11 @@ pub(super) fn brought_and_confirmed(stage: &mut Stage<'_>) -> Result<()> {
     wait_for("the other slot to be marked", PATIENCE, begun)
         .map_err(|error| anyhow!("{error}: {:?}", bringing.stderr().all()))?;
     thread::sleep(Duration::from_secs(2));
-    ensure!(bringing.ended()?.is_none(), "the update was brought too fast to be cut: {:?}", bringing.stderr().all());
+    ensure!(
+        bringing.ended()?.is_none(),
+        "the update was brought too fast to be cut: {:?}",
+        bringing.stderr().all()
+    );
     device.switch_on()?;
     drop(bringing);
     stage.told("power was cut while it was brought");
@@ -122,7 +130,12 @@ pub(super) fn brought_and_confirmed(stage: &mut Stage<'_>) -> Result<()> {
     stage.figure("update over ssh, brought and read back", begun.elapsed().as_secs_f64(), "s", None)?;
     stage.told(&device.shows("starting slot B")?);
     device.shows_times("interfaces up", 2)?;
-    stage.figure("update, from the first octet to interfaces up", begun.elapsed().as_secs_f64(), "s", None)?;
+    stage.figure(
+        "update, from the first octet to interfaces up",
+        begun.elapsed().as_secs_f64(),
+        "s",
+        None,
+    )?;
     device.outside.expect_silence(postern_image::outside::CLIENT)?;
     let on_trial = healthy(stage, &device)?;
     expect(&on_trial, &[("slot", "B".into()), ("trial", true.into()), ("release", files.release.into())])?;

@@ -161,7 +161,11 @@ fn own(folder: &Path, site: &Path) -> Result<PathBuf> {
         let mut make = cargo_line("run --quiet --locked -p postern -- owner new -o");
         fs::write(&line, command::output(make.arg(&key))?)?;
     }
-    let text = fs::read_to_string(site)?.replacen("schema = 1\n", &("schema = 1\n".to_owned() + &fs::read_to_string(&line)?), 1);
+    let text = fs::read_to_string(site)?.replacen(
+        "schema = 1\n",
+        &("schema = 1\n".to_owned() + &fs::read_to_string(&line)?),
+        1,
+    );
     fs::write(site, text)?;
     Ok(key)
 }

@@ -14,8 +14,8 @@ use crate::command::{self, bold, cargo, output};
 use crate::workspace::Workspace;
 
 /// Every fuzz target: a binary of `tests/fuzz` and a folder of its corpus.
-pub(crate) const TARGETS: [&str; 9] =
-    ["frame", "engine", "store", "console", "rpc", "spa", "spa-sealed", "fwknop", "fwknop-sealed"];
+pub(crate) const TARGETS: [&str; 10] =
+    ["frame", "engine", "store", "console", "rpc", "spa", "spa-sealed", "fwknop", "fwknop-sealed", "update"];
 
 /// Seconds each target gets in `cargo xtask test`.
 const SMOKE_SECONDS: u64 = 20;

@@ -51,7 +51,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         return firmware(workspace, &board, cross::ALL).map(|_| ());
     }
     let programs = firmware(workspace, &board, cross::OF_IMAGE)?;
-    let made = make(workspace, &board, &programs, &Content { release: options.release, ..Content::default() })?;
+    let made =
+        make(workspace, &board, &programs, &Content { release: options.release, ..Content::default() })?;
     if options.twice {
         return compare(workspace, &board, &programs, &made, options.release);
     }

@@ -199,11 +199,13 @@ impl fmt::Display for UpdateRefusal {
                 write!(f, "the update is older than release {floor}, and the gateway does not go back")
             }
             UpdateRefusal::TooLarge => f.write_str("the update is larger than a slot"),
-            UpdateRefusal::OnTrial => {
-                f.write_str("what runs is on trial, and the other slot is the one to go back to: confirm it first")
-            }
+            UpdateRefusal::OnTrial => f.write_str(
+                "what runs is on trial, and the other slot is the one to go back to: confirm it first",
+            ),
             UpdateRefusal::NotOnTrial => f.write_str("no such release runs, or it is not on trial"),
-            UpdateRefusal::NotHealthy => f.write_str("what runs has not proved its health yet: ask again in 10 s"),
+            UpdateRefusal::NotHealthy => {
+                f.write_str("what runs has not proved its health yet: ask again in 10 s")
+            }
             UpdateRefusal::NoOther => f.write_str("the other slot holds nothing that could be started"),
             UpdateRefusal::Medium => f.write_str("the medium failed: what runs now is started next"),
         }

@@ -44,14 +44,19 @@ struct State {
 
 impl Platter {
     fn new(bytes: usize, power: &Power) -> Self {
-        Self(Arc::new(Mutex::new(State { durable: vec![0; bytes], cached: Vec::new(), power: power.clone() })))
+        Self(Arc::new(Mutex::new(State {
+            durable: vec![0; bytes],
+            cached: Vec::new(),
+            power: power.clone(),
+        })))
     }
 
     /// What of the cache came through: any part of it, and some sectors by half.
     fn lose(&self, random: &mut impl FnMut() -> u64) {
         let mut state = self.0.lock().unwrap();
         for (at, sector) in std::mem::take(&mut state.cached) {
-            let whole = [0, SECTOR_BYTES, SECTOR_BYTES, SECTOR_BYTES / 2][usize::try_from(random() % 4).unwrap()];
+            let whole =
+                [0, SECTOR_BYTES, SECTOR_BYTES, SECTOR_BYTES / 2][usize::try_from(random() % 4).unwrap()];
             state.durable[at..at + whole].copy_from_slice(&sector[..whole]);
         }
     }
@@ -257,7 +262,8 @@ impl Bench {
 
     /// Turns until it is read back.
     fn read_back(&mut self) {
-        while self.updates.poll_at(NOW) == Some(NOW) && matches!(self.stage(), UpdateStage::Verifying { .. }) {
+        while self.updates.poll_at(NOW) == Some(NOW) && matches!(self.stage(), UpdateStage::Verifying { .. })
+        {
             assert!(!self.tick(NOW));
         }
     }

@@ -57,7 +57,16 @@ impl Client {
         let slow = link.nature().octets_per_sec.is_some();
         let shown = progress || (slow && std::io::stderr().is_terminal());
         let moved = Moved { octets: 0, shown, begun: Instant::now(), told: None };
-        Self { link, deframer: Deframer::new(), number: 0, patience, moved, repeated: false, ahead: 0, restarts: false }
+        Self {
+            link,
+            deframer: Deframer::new(),
+            number: 0,
+            patience,
+            moved,
+            repeated: false,
+            ahead: 0,
+            restarts: false,
+        }
     }
 
     /// Who is there.

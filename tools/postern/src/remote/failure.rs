@@ -83,9 +83,15 @@ impl Failure {
             Refusal::Invalid(InvalidConfig::NoAdmin) => "keep an `[[account]]` with `role = \"admin\"`",
             Refusal::NotPermitted => "start posternd with --allow-reboot",
             Refusal::NoTrial => "`status` says what is in force",
-            Refusal::NoOwner => "name the key that signs in `owner` of the site file: `postern owner new` makes one",
-            Refusal::Update(UpdateRefusal::OnTrial) => "`update confirm` keeps it, `update rollback` takes it back",
-            Refusal::Update(UpdateRefusal::NoSlots) => "posternd needs --slots, --slot, --board and --release",
+            Refusal::NoOwner => {
+                "name the key that signs in `owner` of the site file: `postern owner new` makes one"
+            }
+            Refusal::Update(UpdateRefusal::OnTrial) => {
+                "`update confirm` keeps it, `update rollback` takes it back"
+            }
+            Refusal::Update(UpdateRefusal::NoSlots) => {
+                "posternd needs --slots, --slot, --board and --release"
+            }
             _ => return None,
         })
     }

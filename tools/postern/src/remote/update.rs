@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use postern_console::rpc::reply::{UpdateFailure, UpdateStage, UpdateStatus};
-use postern_console::rpc::{Refusal, Reply, Request, UPDATE_PART_BYTES_MAX};
+use postern_console::rpc::{Refusal, Reply, Request, UPDATE_PART_BYTES_MAX, UpdateRefusal};
 use serde_json::{Value, json};
 
 use super::Json;
@@ -108,7 +108,12 @@ pub(super) fn run(client: &mut Client, command: &UpdateCommand, progress: bool) 
         UpdateCommand::Apply(args) => apply(client, args, progress),
         UpdateCommand::Confirm(_) => {
             let release = ask(client, Request::Update)?.release;
-            ask(client, Request::UpdateConfirm { release })?;
+            match client.ask(Request::UpdateConfirm { release })? {
+                Ok(_) => {}
+                // The answer to the first try got lost: what does not wait for it any more stands.
+                Err(Refusal::Update(UpdateRefusal::NotOnTrial)) if client.repeated() => {}
+                Err(refusal) => return Err(refusal.into()),
+            }
             let note = format!("release {release} stands");
             Ok(Answer::done(json!({ "changed": true, "release": release }), note))
         }
@@ -143,7 +148,8 @@ fn apply(client: &mut Client, args: &ApplyArgs, progress: bool) -> Outcome<Answe
     let begin = |only_check| Request::UpdateBegin { manifest: manifest.clone(), only_check };
     if args.dry_run {
         ask(client, begin(true))?;
-        let note = format!("release {} could be replaced by release {release}; nothing was changed", before.release);
+        let note =
+            format!("release {} could be replaced by release {release}; nothing was changed", before.release);
         return Ok(Answer::done(answer(false, false), note));
     }
     if before.release == release && !args.again {
@@ -161,7 +167,8 @@ fn apply(client: &mut Client, args: &ApplyArgs, progress: bool) -> Outcome<Answe
     } else {
         format!("it is taken back unless `update confirm` comes within {confirm_secs} s of its start")
     };
-    let note = format!("release {release} is proved, and tried with the next start{}; {stands}", said(restarts));
+    let note =
+        format!("release {release} is proved, and tried with the next start{}; {stands}", said(restarts));
     Ok(Answer::done(answer(true, restarts), note))
 }
 
@@ -244,7 +251,9 @@ fn failed(why: UpdateFailure) -> Failure {
         UpdateFailure::Digest => {
             Failure::Mismatch("what the gateway read back is not what was signed: bring it again".to_owned())
         }
-        UpdateFailure::Medium => Failure::Failed("the medium of the other slot failed: see the log".to_owned()),
+        UpdateFailure::Medium => {
+            Failure::Failed("the medium of the other slot failed: see the log".to_owned())
+        }
     }
 }
 
