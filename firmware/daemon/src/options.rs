@@ -130,6 +130,29 @@ pub struct Options {
     pub level: log::LevelFilter,
 }
 
+impl Options {
+    /// When nothing is said.
+    const fn unsaid() -> Self {
+        Self {
+            action: Action::Run,
+            store: PathBuf::new(),
+            control: None,
+            control_group: None,
+            factory: None,
+            user: None,
+            lock_memory: false,
+            priority: Priority::Inherited,
+            confine: true,
+            watchdog: None,
+            watchdog_secs: None,
+            allow_reboot: false,
+            slots: None,
+            log: LogDestination::Syslog,
+            level: log::LevelFilter::Info,
+        }
+    }
+}
+
 /// Why the command line was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UsageError {
@@ -167,23 +190,7 @@ impl fmt::Display for UsageError {
 pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Options, UsageError> {
     let mut store = None;
     let mut slots = Slots::default();
-    let mut options = Options {
-        action: Action::Run,
-        store: PathBuf::new(),
-        control: None,
-        control_group: None,
-        factory: None,
-        user: None,
-        lock_memory: false,
-        priority: Priority::Inherited,
-        confine: true,
-        watchdog: None,
-        watchdog_secs: None,
-        allow_reboot: false,
-        slots: None,
-        log: LogDestination::Syslog,
-        level: log::LevelFilter::Info,
-    };
+    let mut options = Options::unsaid();
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
         // Both `--option value` and `--option=value`.
@@ -216,7 +223,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Options, Usa
             "--slots" => slots.folder = Some(PathBuf::from(value("--slots")?)),
             "--slot" => slots.slot = Some(value("--slot")?),
             "--board" => slots.board = Some(value("--board")?),
-            "--release" => slots.release = Some(number("--release", 0..=u32::MAX, value("--release")?)?),
+            "--release" => slots.release = Some(value("--release")?),
             "--attach" => {
                 let control = Some(PathBuf::from(value("--attach")?));
                 return Ok(Options { action: Action::Attach, control, ..options });
@@ -244,7 +251,7 @@ struct Slots {
     folder: Option<PathBuf>,
     slot: Option<String>,
     board: Option<String>,
-    release: Option<u32>,
+    release: Option<String>,
 }
 
 impl Slots {
@@ -256,6 +263,7 @@ impl Slots {
                 let slot = Slot::of_letter(&slot).ok_or(UsageError::BadValue("--slot", slot))?;
                 let short = heapless::String::try_from(board.as_str());
                 let board = short.map_err(|_| UsageError::BadValue("--board", board))?;
+                let release = number("--release", 0..=u32::MAX, release)?;
                 Ok(Some((folder, This { board, slot, release })))
             }
             _ => Err(UsageError::SlotsInPart),
