@@ -132,7 +132,7 @@ pub struct Options {
 
 impl Options {
     /// When nothing is said.
-    const fn unsaid() -> Self {
+    fn unsaid() -> Self {
         Self {
             action: Action::Run,
             store: PathBuf::new(),
