@@ -70,7 +70,7 @@ struct Arriving {
 
 /// An update that is read back.
 struct Verifying {
-    arriving: Arriving,
+    arriving: Box<Arriving>,
     checked: u64,
     wait_secs: u32,
     hasher: Sha256,
@@ -78,7 +78,7 @@ struct Verifying {
 
 enum Stage {
     Idle,
-    Receiving(Arriving),
+    Receiving(Box<Arriving>),
     Verifying(Box<Verifying>),
     Ready(heapless::Vec<u8, MANIFEST_BYTES>, u32),
     Failed(u32, UpdateFailure),
@@ -170,13 +170,14 @@ impl Updates {
             healthy: self.healthy,
             stage: match &self.stage {
                 Stage::Idle => UpdateStage::Idle,
-                Stage::Receiving(Arriving { manifest, received, .. }) => UpdateStage::Receiving {
-                    release: manifest.release,
-                    received: octets(*received),
-                    bytes: bytes(manifest),
-                },
+                Stage::Receiving(arriving) => {
+                    let Arriving { manifest, received, .. } = &**arriving;
+                    let (release, received) = (manifest.release, octets(*received));
+                    UpdateStage::Receiving { release, received, bytes: bytes(manifest) }
+                }
                 Stage::Verifying(verifying) => {
-                    let Verifying { arriving: Arriving { manifest, .. }, checked, .. } = &**verifying;
+                    let Verifying { arriving, checked, .. } = &**verifying;
+                    let Arriving { manifest, .. } = &**arriving;
                     let (release, checked) = (manifest.release, octets(*checked));
                     UpdateStage::Verifying { release, checked, bytes: bytes(manifest) }
                 }
@@ -225,7 +226,8 @@ impl Updates {
         (self.filled, self.unflushed) = (0, 0);
         self.tell(UpdateAct::Begun, manifest.release, by, machine, now);
         let expires = now + STAGING_IDLE;
-        self.stage = Stage::Receiving(Arriving { octets, manifest, by: by.clone(), received: 0, expires });
+        let by = by.clone();
+        self.stage = Stage::Receiving(Box::new(Arriving { octets, manifest, by, received: 0, expires }));
         Ok(self.status(now))
     }
 

@@ -17,8 +17,8 @@ use postern_image::person::Person;
 
 use super::Options;
 
-/// Longest wait for anything: emulated, on a busy machine.
-pub(super) const PATIENCE: Duration = Duration::from_secs(180);
+/// Longest wait for anything: emulated, on a machine that may be ten times too busy.
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How long a knock may take to open the door before it is knocked again.
 const KNOCK_AGAIN: Duration = Duration::from_secs(8);
