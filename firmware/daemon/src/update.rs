@@ -80,7 +80,7 @@ enum Stage {
     Idle,
     Receiving(Box<Arriving>),
     Verifying(Box<Verifying>),
-    Ready(heapless::Vec<u8, MANIFEST_BYTES>, u32),
+    Ready(Box<Arriving>),
     Failed(u32, UpdateFailure),
 }
 
@@ -181,7 +181,7 @@ impl Updates {
                     let (release, checked) = (manifest.release, octets(*checked));
                     UpdateStage::Verifying { release, checked, bytes: bytes(manifest) }
                 }
-                Stage::Ready(_, release) => UpdateStage::Ready { release: *release },
+                Stage::Ready(arriving) => UpdateStage::Ready { release: arriving.manifest.release },
                 Stage::Failed(release, why) => UpdateStage::Failed { release: *release, why: *why },
             },
         }
@@ -214,7 +214,7 @@ impl Updates {
             Stage::Receiving(arriving) => arriving.octets == octets,
             Stage::Verifying(verifying) if verifying.arriving.octets != octets => return Err(Refusal::Busy),
             Stage::Verifying(_) => true,
-            Stage::Ready(ready, _) => ready == octets && self.choice.slot != self.this.slot,
+            Stage::Ready(ready) => ready.octets == octets && self.choice.slot != self.this.slot,
             Stage::Idle | Stage::Failed(..) => false,
         };
         if same || only_check {
@@ -473,8 +473,8 @@ impl Updates {
             self.stage = Stage::Failed(release, UpdateFailure::Medium);
             return self.tell(UpdateAct::Failed("medium"), release, &arriving.by, machine, now);
         }
-        self.stage = Stage::Ready(arriving.octets, release);
         self.tell(UpdateAct::Ready, release, &arriving.by, machine, now);
+        self.stage = Stage::Ready(arriving);
     }
 
     fn fail(&mut self, why: UpdateFailure, machine: &mut impl Machine, now: Instant) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use postern_e2e::frame::{Link, Mac, Payload, frame};
+use postern_e2e::probe::Answer;
 use postern_e2e::process::wait_for;
 use postern_e2e::sender::{Flood, FrameSender};
 use postern_image::outside::{APPLIANCE, CLIENT, STRANGER};
@@ -112,7 +113,7 @@ fn flooded(stage: &mut Stage<'_>, device: &Device, what: &str, flood: Flood) -> 
             tries += 1;
             device.outside.knock(&stage.sequence).ok()?;
             let answer = device.outside.try_ssh(CLIENT).ok()?;
-            (!answer.is_silent()).then_some(())
+            matches!(answer, Answer::Open(_)).then_some(())
         })?;
         device.outside.expect_silence(STRANGER)?;
         device.closes()?;
