@@ -4,16 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use postern::update_file::UpdateFile;
 use sha2::{Digest, Sha256};
 
 use crate::disk::Disk;
-use crate::environment::{Choice, SECOND_OFFSET, Slot};
 use crate::kernel::KernelPackage;
 use crate::layout::Layout;
 use crate::packages::{self, Package};
 use crate::settings::Settings;
 use crate::verity::{Verified, hex, verified};
 use crate::{boot, factory, initramfs, root, sbom};
+use postern_config::slots::{Choice, SECOND_OFFSET, Slot};
 
 /// What was made.
 #[derive(Debug)]
@@ -51,9 +52,10 @@ pub fn assemble(settings: &Settings) -> Result<Made> {
     let archive = initramfs::assemble(settings, &unpacked, &kernel, &verified, &output.join("initramfs"))?;
     let fit = boot::fit(settings, &kernel, &archive)?;
     let made = write(settings, &verified, &fit)?;
+    write_update(settings, &verified, &fit)?;
     let bill = sbom::bill(board, &settings.version, &[used, kernels].concat(), &settings.workspace)?;
     fs::write(output.join("bill.cdx.json"), bill)?;
-    write_sums(output, &["postern.img", "bill.cdx.json"])?;
+    write_sums(output, &["postern.img", "update.bin", "bill.cdx.json"])?;
     for made in ["packages", "kernel", "fit"] {
         fs::remove_dir_all(output.join(made))?;
     }
@@ -87,6 +89,14 @@ fn write(settings: &Settings, verified: &Verified, fit: &Path) -> Result<Made> {
     fs::remove_file(boot)?;
     fs::remove_file(data)?;
     Ok(Made { image, sizes })
+}
+
+/// The same system as an update, for the owner to sign.
+fn write_update(settings: &Settings, verified: &Verified, fit: &Path) -> Result<()> {
+    let (board, kernel, root) = (settings.board.name, fs::read(fit)?, verified.content.clone());
+    let update = UpdateFile::unsigned(board, settings.release, &settings.version, kernel, root);
+    let update = update.map_err(|wrong| anyhow::anyhow!("no update can be made of it: {wrong}"))?;
+    Ok(fs::write(settings.output.join("update.bin"), update.bytes())?)
 }
 
 /// `SHA256SUMS`, as `sha256sum -c` takes it.

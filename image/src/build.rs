@@ -35,6 +35,9 @@ pub(crate) struct Options {
     /// Time of all files in seconds since 1970, as SOURCE_DATE_EPOCH has it.
     #[arg(long, env = "SOURCE_DATE_EPOCH", default_value_t = 1_763_856_000)]
     epoch: u64,
+    /// Number of the release, which rises with each; without it, the time of all files.
+    #[arg(long)]
+    release: Option<u32>,
     /// Where the image and its bill of materials go.
     #[arg(long)]
     output: PathBuf,
@@ -55,6 +58,7 @@ pub(crate) fn run(options: Options) -> Result<()> {
         data: options.data.map(absolute).transpose()?,
         faults: options.faults,
         epoch: options.epoch,
+        release: options.release.unwrap_or(u32::try_from(options.epoch).context("the time is too late")?),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         output: absolute(options.output)?,
     };

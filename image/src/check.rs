@@ -1,11 +1,15 @@
 //! `postern-image check`: the image in QEMU, unattended; each scenario proves a promise.
 
+mod attacks;
 mod clients;
 mod commissioning;
 mod door;
+mod leases;
 mod power;
 mod slots;
 mod stage;
+mod tool;
+mod update;
 mod watchdog;
 
 use std::path::PathBuf;
@@ -37,6 +41,15 @@ pub(crate) struct Options {
     /// Private key that may log in.
     #[arg(long)]
     key: PathBuf,
+    /// The owner's private key, named in the site.
+    #[arg(long)]
+    owner: PathBuf,
+    /// The program `postern`.
+    #[arg(long)]
+    tool: PathBuf,
+    /// The next release as an update, not signed: for the scenarios of updates.
+    #[arg(long)]
+    update: Option<PathBuf>,
     /// Which; may be given several times. Without it, those that every test run has.
     #[arg(long, value_enum)]
     scenario: Vec<Scenario>,
@@ -58,6 +71,8 @@ enum Scenario {
     Door,
     /// A scan of every port finds nothing; the stock fwknop client gets in.
     Clients,
+    /// Scans in every order, and floods of forged first knocks: they open nothing and keep nobody out.
+    Attacks,
     /// A device without a configuration gets one on its serial console; a trial does not outlive a
     /// power cut.
     Commissioning,
@@ -75,17 +90,33 @@ enum Scenario {
     Sick,
     /// Power is cut at random while configurations are committed.
     Cuts,
+    /// Power is cut while counters of a key are leased: no packet counts twice.
+    Leases,
+    /// Another release is brought over ssh: what is forged or older is refused, a cut in the middle does no
+    /// harm, what is proved runs on trial, stands when it is confirmed, and can be gone back from.
+    Update,
+    /// Power is cut at random while an update is brought, proved and tried.
+    UpdateCuts,
+    /// An update that never becomes healthy, and one that nobody confirms: the release before comes back.
+    UpdateSick,
 }
 
 impl Scenario {
     /// Those of every test run, in order.
-    const SHORT: &[Scenario] =
-        &[Scenario::Door, Scenario::Clients, Scenario::Commissioning, Scenario::Hang, Scenario::BrokenKernel];
+    const SHORT: &[Scenario] = &[
+        Scenario::Door,
+        Scenario::Clients,
+        Scenario::Commissioning,
+        Scenario::Hang,
+        Scenario::BrokenKernel,
+        Scenario::Update,
+    ];
 
     fn run(self, stage: &mut Stage<'_>) -> Result<()> {
         match self {
             Scenario::Door => door::opens_and_closes(stage),
             Scenario::Clients => clients::scanned_and_opened(stage),
+            Scenario::Attacks => attacks::scanned_and_flooded(stage),
             Scenario::Commissioning => commissioning::from_the_first_login(stage),
             Scenario::Hang => watchdog::resets_a_hanging_processor(stage),
             Scenario::Stopped => watchdog::resets_when_the_daemon_is_stopped(stage),
@@ -94,6 +125,10 @@ impl Scenario {
             Scenario::BrokenRoot => slots::broken_root(stage),
             Scenario::Sick => slots::never_healthy(stage),
             Scenario::Cuts => power::cut_while_committing(stage),
+            Scenario::Leases => leases::cut_while_leasing(stage),
+            Scenario::Update => update::brought_and_confirmed(stage),
+            Scenario::UpdateCuts => update::cut_while_it_goes_on(stage),
+            Scenario::UpdateSick => update::taken_back(stage),
         }
     }
 
@@ -102,6 +137,7 @@ impl Scenario {
         match self {
             // A boot loader has to choose.
             Scenario::BrokenKernel | Scenario::BrokenRoot | Scenario::Sick => stage::has_loader(board),
+            Scenario::Update | Scenario::UpdateCuts | Scenario::UpdateSick => stage::has_loader(board),
             _ => true,
         }
     }

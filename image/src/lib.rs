@@ -8,7 +8,6 @@ pub mod boot;
 pub mod cpio;
 mod debugger;
 pub mod disk;
-pub mod environment;
 pub mod factory;
 pub mod gpt;
 pub mod initramfs;

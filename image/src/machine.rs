@@ -11,9 +11,9 @@ use postern_e2e::process::{Background, wait_for};
 use postern_e2e::{Lab, Namespace};
 
 use crate::debugger::{Debugger, Fault};
-use crate::environment::{Choice, SECOND_OFFSET, Slot};
 use crate::layout::Layout;
 use crate::{boot, program};
+use postern_config::slots::{Choice, SECOND_OFFSET, Slot};
 
 /// A medium a machine starts from: a copy of an image that tests may damage.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl Medium {
 
     /// Does what the boot script does before it starts the kernel, and returns the slot.
     fn choose(&self) -> Result<Slot> {
-        let next = self.choice()?.next()?;
+        let next = self.choice()?.next();
         for offset in [0, SECOND_OFFSET] {
             self.write("environment", offset, &next.copy())?;
         }

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use postern_board::{Board, Scheduling};
 
-use crate::environment::{ATTEMPTS, Choice, Slot};
 use crate::kernel::KernelPackage;
 use crate::program;
 use crate::settings::Settings;
@@ -82,10 +81,7 @@ pub fn assemble(settings: &Settings, unpacked: &Path, kernel: &KernelPackage, fo
     tree.file("etc/shadow", &fs::read(files.join("etc/shadow"))?, 0o600)?;
     tree.file("etc/board", describe(board).as_bytes(), 0o644)?;
     tree.file("etc/version", format!("{}\n", settings.version).as_bytes(), 0o644)?;
-    for slot in Slot::ALL {
-        let path = format!("usr/share/postern/environment-{}", slot.letter());
-        tree.file(&path, &Choice { slot, left: ATTEMPTS }.copy(), 0o644)?;
-    }
+    tree.file("etc/release", format!("{}\n", settings.release).as_bytes(), 0o644)?;
     add_busybox(&tree, unpacked)?;
     for program in ["usr/sbin/xtables-legacy-multi", "usr/sbin/dropbear", "usr/bin/dropbearkey"] {
         tree.copy(&unpacked.join(program), program, 0o755)?;
@@ -145,7 +141,8 @@ fn add_programs(tree: &Tree, settings: &Settings) -> Result<()> {
     for program in ["posternd", "postern-console"] {
         tree.copy(&settings.programs.join(program), &format!("usr/sbin/{program}"), 0o755)?;
     }
-    Ok(())
+    // Where a session of ssh finds it, for `postern --to ssh:`.
+    tree.link("usr/bin/posternd", "../sbin/posternd")
 }
 
 /// The board, for the scripts.

@@ -23,6 +23,8 @@ pub struct Settings {
     pub faults: bool,
     /// Time of every file, in seconds since 1970.
     pub epoch: u64,
+    /// Rises with every release: an update to an older one is refused.
+    pub release: u32,
     /// Version, for people.
     pub version: String,
     /// Where results go.

@@ -7,6 +7,8 @@
 //! | [`envelope`] | magic, schema, length and check sum around a payload in a file |
 //! | [`guards`] | chooses the guard ranges of a site |
 //! | [`signed`] | what the owner signs offline |
+//! | [`slots`] | which of two systems starts next, as the boot loader reads it |
+//! | [`update`] | the manifest of a signed update |
 //! | [`held`] | secrets that stay on the gateway |
 //! | [`spelled`] | challenges and tokens that people read aloud and type |
 //! | [`partition`] | slots and journal that a power cut cannot brick |
@@ -29,7 +31,9 @@ pub mod secret;
 pub mod services;
 pub mod signed;
 pub mod site;
+pub mod slots;
 pub mod spelled;
+pub mod update;
 
 pub use account::Role;
 pub use envelope::{DecodeError, EncodeError, STORE_BYTES_MAX, decode, encode};

@@ -5,6 +5,7 @@
 //! ```text
 //! "postern fleet config v1"  | device? u8 | device id 16 (zeros when any) | floor u32 le | SHA-256 of the payload 32
 //! "postern break glass v1"   | device id 16 | nonce 16
+//! "postern update v1"        | the manifest, see `update`
 //! ```
 
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -59,7 +60,7 @@ impl FleetConfig {
     /// # Errors
     /// [`SignatureError`].
     pub fn verify(&self, owner: &[u8; 32], signature: &[u8; SIGNATURE_BYTES]) -> Result<(), SignatureError> {
-        verify(owner, &self.message(), signature)
+        verify(owner, &self.message(), &Signature::from_bytes(signature))
     }
 }
 
@@ -76,7 +77,7 @@ impl BreakGlass {
     /// # Errors
     /// [`SignatureError`].
     pub fn verify(&self, owner: &[u8; 32], signature: &[u8; SIGNATURE_BYTES]) -> Result<(), SignatureError> {
-        verify(owner, &self.message(), signature)
+        verify(owner, &self.message(), &Signature::from_bytes(signature))
     }
 }
 
@@ -88,9 +89,9 @@ fn join(message: &mut [u8], parts: &[&[u8]]) {
 }
 
 /// Strictly: no small-order keys, and one signature has one encoding.
-fn verify(owner: &[u8; 32], message: &[u8], signature: &[u8; SIGNATURE_BYTES]) -> Result<(), SignatureError> {
+pub(crate) fn verify(owner: &[u8; 32], message: &[u8], signature: &Signature) -> Result<(), SignatureError> {
     let owner = VerifyingKey::from_bytes(owner).map_err(|_| SignatureError::BadKey)?;
-    owner.verify_strict(message, &Signature::from_bytes(signature)).map_err(|_| SignatureError::Forged)
+    owner.verify_strict(message, signature).map_err(|_| SignatureError::Forged)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub mod reply;
 pub mod request;
 
 pub use frame::{Deframer, FRAME_BYTES_MAX, FrameError, MESSAGE_BYTES_MAX, encode_frame};
-pub use refusal::{InvalidConfig, Refusal};
+pub use refusal::{InvalidConfig, Refusal, UpdateRefusal};
 pub use reply::{Answer, Reply};
 pub use request::{Call, Request};
 
@@ -29,6 +29,9 @@ pub const PROTOCOL: u16 = 1;
 
 /// Octets of a configuration in one request or reply.
 pub const CHUNK_BYTES_MAX: usize = 512;
+
+/// Octets of an update in one request: what a frame holds beside the request itself.
+pub const UPDATE_PART_BYTES_MAX: usize = 960;
 
 /// Octets of a version's name.
 pub const VERSION_BYTES_MAX: usize = 32;

@@ -16,6 +16,10 @@ use crate::rule::Name;
 use crate::spa::key::KeyTag;
 use crate::time::{Duration, Instant};
 
+mod update;
+
+pub use update::UpdateAct;
+
 /// How a client proved itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Proof {
@@ -470,6 +474,15 @@ pub enum Event {
         /// Frames since the last such record.
         frames: u64,
     },
+    /// Something became of an update of the whole system.
+    Update {
+        /// What.
+        act: UpdateAct,
+        /// The release it is about; 0 when it is not known.
+        release: u32,
+        /// The account that did it; empty when nobody did.
+        by: Name,
+    },
     /// Records were lost because the ring was full.
     Lost {
         /// How many since the last record that was written.
@@ -505,6 +518,7 @@ impl Event {
             Event::CaptureLost { .. } => "CAP-LOST",
             Event::CaptureBack { .. } => "CAP-BACK",
             Event::CaptureDropped { .. } => "CAP-DROP",
+            Event::Update { act, .. } => act.id(),
             Event::Lost { .. } => "LOG-DROP",
         }
     }

@@ -187,6 +187,9 @@ pub const STAGING_IDLE: Duration = Duration::from_secs(60);
 /// How long the daemon must run before a start counts as clean.
 pub const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
+/// How long nothing may be wrong until the slot that runs is healthy and has its attempts back.
+pub const SLOT_HEALTHY_AFTER: Duration = Duration::from_secs(10);
+
 /// Starts in a row that did not last so long after which the gateway starts in safe mode: two may be two
 /// cuts of the power in a minute.
 pub const SAFE_AFTER: u32 = 3;

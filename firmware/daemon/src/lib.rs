@@ -12,3 +12,4 @@ pub mod machine;
 pub mod options;
 pub mod supervision;
 pub mod turn;
+pub mod update;

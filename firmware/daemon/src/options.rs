@@ -3,6 +3,10 @@
 use core::fmt;
 use std::path::PathBuf;
 
+use postern_config::slots::Slot;
+
+use crate::update::This;
+
 /// What `--help` prints.
 pub const HELP: &str = "\
 posternd - keeps the management ports of this gateway shut and opens them for who knows the knock
@@ -29,6 +33,11 @@ OPTIONS
     --watchdog-seconds N  time after which it resets a machine that does not, 2 to 3600; without it,
                         what the device says
     --allow-reboot      peers with the role admin may restart the machine
+    --slots FOLDER      folder with the partitions environment, kernel-a, root-a, kernel-b and root-b:
+                        updates are written to the slot that does not run; needs the three options below
+    --slot A|B          the slot that runs
+    --board NAME        name of the board; updates for others are refused
+    --release N         release that runs; older updates are refused
     --attach SOCKET     connect standard input and output to a daemon's control socket, for
                         `postern --to ssh:HOST`
     --log DESTINATION   syslog (default) or stderr
@@ -117,10 +126,35 @@ pub struct Options {
     pub watchdog_secs: Option<u16>,
     /// Whether peers may restart the machine.
     pub allow_reboot: bool,
+    /// Folder with the partitions of both slots, and what runs; `None` is a machine without updates.
+    pub slots: Option<(PathBuf, This)>,
     /// Where log lines go.
     pub log: LogDestination,
     /// The lowest level that is logged.
     pub level: log::LevelFilter,
+}
+
+impl Options {
+    /// When nothing is said.
+    fn unsaid() -> Self {
+        Self {
+            action: Action::Run,
+            store: PathBuf::new(),
+            control: None,
+            control_group: None,
+            factory: None,
+            user: None,
+            lock_memory: false,
+            priority: Priority::Inherited,
+            confine: true,
+            watchdog: None,
+            watchdog_secs: None,
+            allow_reboot: false,
+            slots: None,
+            log: LogDestination::Syslog,
+            level: log::LevelFilter::Info,
+        }
+    }
 }
 
 /// Why the command line was refused.
@@ -134,6 +168,8 @@ pub enum UsageError {
     BadValue(&'static str, String),
     /// No `--store`.
     NoStore,
+    /// `--slots` without all that belongs to it.
+    SlotsInPart,
 }
 
 impl fmt::Display for UsageError {
@@ -143,6 +179,9 @@ impl fmt::Display for UsageError {
             UsageError::MissingValue(option) => write!(f, "{option} needs a value")?,
             UsageError::BadValue(option, value) => write!(f, "{option} does not take {value:?}")?,
             UsageError::NoStore => f.write_str("no config store given: --store PATH")?,
+            UsageError::SlotsInPart => {
+                f.write_str("--slots, --slot, --board and --release belong together: give all or none")?;
+            }
         }
         f.write_str("; try `posternd --help`")
     }
@@ -154,22 +193,8 @@ impl fmt::Display for UsageError {
 /// The first argument that is wrong.
 pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Options, UsageError> {
     let mut store = None;
-    let mut options = Options {
-        action: Action::Run,
-        store: PathBuf::new(),
-        control: None,
-        control_group: None,
-        factory: None,
-        user: None,
-        lock_memory: false,
-        priority: Priority::Inherited,
-        confine: true,
-        watchdog: None,
-        watchdog_secs: None,
-        allow_reboot: false,
-        log: LogDestination::Syslog,
-        level: log::LevelFilter::Info,
-    };
+    let mut slots = Slots::default();
+    let mut options = Options::unsaid();
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
         // Both `--option value` and `--option=value`.
@@ -199,6 +224,10 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Options, Usa
                 options.watchdog_secs = Some(number("--watchdog-seconds", 2..=3600, seconds)?);
             }
             "--allow-reboot" => options.allow_reboot = true,
+            "--slots" => slots.folder = Some(PathBuf::from(value("--slots")?)),
+            "--slot" => slots.slot = Some(value("--slot")?),
+            "--board" => slots.board = Some(value("--board")?),
+            "--release" => slots.release = Some(value("--release")?),
             "--attach" => {
                 let control = Some(PathBuf::from(value("--attach")?));
                 return Ok(Options { action: Action::Attach, control, ..options });
@@ -217,7 +246,34 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Options, Usa
         }
     }
     options.store = store.ok_or(UsageError::NoStore)?;
+    options.slots = slots.read()?;
     Ok(options)
+}
+
+/// What was said of the slots so far.
+#[derive(Default)]
+struct Slots {
+    folder: Option<PathBuf>,
+    slot: Option<String>,
+    board: Option<String>,
+    release: Option<String>,
+}
+
+impl Slots {
+    fn read(self) -> Result<Option<(PathBuf, This)>, UsageError> {
+        let Self { folder, slot, board, release } = self;
+        match (folder, slot, board, release) {
+            (None, None, None, None) => Ok(None),
+            (Some(folder), Some(slot), Some(board), Some(release)) => {
+                let slot = Slot::of_letter(&slot).ok_or(UsageError::BadValue("--slot", slot))?;
+                let short = heapless::String::try_from(board.as_str());
+                let board = short.map_err(|_| UsageError::BadValue("--board", board))?;
+                let release = number("--release", 0..=u32::MAX, release)?;
+                Ok(Some((folder, This { board, slot, release })))
+            }
+            _ => Err(UsageError::SlotsInPart),
+        }
+    }
 }
 
 fn number<T: core::str::FromStr + PartialOrd>(
@@ -294,6 +350,16 @@ mod tests {
             );
         }
         assert_eq!(read("--store x --shut").unwrap().action, Action::Shut);
+    }
+
+    #[test]
+    fn what_is_said_of_slots_is_said_together() {
+        let line = "--store x --slots /run/part --slot B --board qemu-arm64 --release 7";
+        let this = This { board: "qemu-arm64".try_into().unwrap(), slot: Slot::B, release: 7 };
+        assert_eq!(read(line).unwrap().slots, Some((PathBuf::from("/run/part"), this)));
+        assert_eq!(read("--store x --slot A"), Err(UsageError::SlotsInPart));
+        assert_eq!(read(&line.replace(" B ", " C ")), Err(UsageError::BadValue("--slot", "C".into())));
+        assert!(read(&line.replace("qemu", &"q".repeat(40))).is_err());
     }
 
     #[test]

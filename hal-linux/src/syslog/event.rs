@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use postern_core::audit::{ConfigChange, Confinement, ConsoleAct, Event, Proof, Record, WatchdogState};
+use postern_core::audit::{
+    ConfigChange, Confinement, ConsoleAct, Event, Proof, Record, UpdateAct, WatchdogState,
+};
 use postern_core::grant::GrantId;
 use postern_core::knock::{InterfaceIndex, ServicePort};
 use postern_core::port::FirewallError;
@@ -29,6 +31,7 @@ pub(super) const fn severity(event: &Event) -> Severity {
         | Event::SafeMode { .. }
         | Event::SelfTest { failure: Some(_) } => Severity::LOG_CRIT,
         Event::ConfigRejected
+        | Event::Update { act: UpdateAct::Failed(_) | UpdateAct::FellBack, .. }
         | Event::SlotRefused { .. }
         | Event::StoreFailed
         | Event::FactoryProfile
@@ -37,6 +40,7 @@ pub(super) const fn severity(event: &Event) -> Severity {
         Event::ConfigChanged { change: ConfigChange::Wiped, .. }
         | Event::Console { act: ConsoleAct::BrokeGlass, .. } => Severity::LOG_ALERT,
         Event::ConfigChanged { change: ConfigChange::TrialTimedOut | ConfigChange::TrialLost, .. }
+        | Event::Update { act: UpdateAct::Refused(_) | UpdateAct::RolledBack(_), .. }
         | Event::Console { act: ConsoleAct::Failed | ConsoleAct::Delayed, .. } => Severity::LOG_WARNING,
         Event::Confinement(None)
         | Event::FirewallDrift { repaired: true, .. }
@@ -62,6 +66,7 @@ pub(super) const fn severity(event: &Event) -> Severity {
         | Event::ConfigApplied { .. }
         | Event::ConfigChanged { .. }
         | Event::KeyRebased { .. }
+        | Event::Update { .. }
         | Event::Console { .. }
         | Event::CaptureBack { .. } => Severity::LOG_NOTICE,
         Event::Expire { .. } => Severity::LOG_INFO,
@@ -120,6 +125,11 @@ pub(super) fn event_fields(event: &Event, identity: &Identity, take: &mut Take<'
             plain("interface", &Interface(identity, *interface))
         }
         Event::CaptureDropped { frames } => plain("frames", frames),
+        Event::Update { act, release, by } => {
+            plain("release", release)?;
+            plain("by", by)?;
+            act.reason().map_or(Ok(()), |reason| plain("reason", &reason))
+        }
         Event::Lost { records } => plain("records", records),
     }
 }

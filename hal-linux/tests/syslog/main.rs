@@ -14,7 +14,7 @@ use heapless::Vec as Bounded;
 use log::Log;
 use postern_core::audit::{
     ConfigChange, ConsoleAct, DenyClass, DenyReason, Event, FirewallTask, Proof, Record, RevokeReason,
-    WatchdogState,
+    UpdateAct, WatchdogState,
 };
 use postern_core::grant::GrantId;
 use postern_core::knock::{InterfaceIndex, ServicePort};
@@ -144,6 +144,7 @@ fn golden_of_changes() -> Vec<(Event, u8, &'static str, &'static str)> {
     let (alert, error, warning, notice) = (authpriv + 1, authpriv + 3, authpriv + 4, authpriv + 5);
     let changed = |change| Event::ConfigChanged { change, generation: 7, by: name("maria") };
     let console = |act| Event::Console { act, account: name("maria") };
+    let updated = |act| Event::Update { act, release: 7, by: name("maria") };
     vec![
         (
             changed(ConfigChange::Committed),
@@ -156,6 +157,24 @@ fn golden_of_changes() -> Vec<(Event, u8, &'static str, &'static str)> {
             notice,
             r#" key="alice" epoch="2" by="maria""#,
             "KEY-REBASE key=alice epoch=2 by=maria",
+        ),
+        (
+            updated(UpdateAct::Refused("downgrade")),
+            warning,
+            r#" release="7" by="maria" reason="downgrade""#,
+            "UPD-REJECT release=7 by=maria reason=downgrade",
+        ),
+        (
+            updated(UpdateAct::FellBack),
+            error,
+            r#" release="7" by="maria""#,
+            "UPD-FALLBACK release=7 by=maria",
+        ),
+        (
+            updated(UpdateAct::Confirmed),
+            notice,
+            r#" release="7" by="maria""#,
+            "UPD-CONFIRM release=7 by=maria",
         ),
         (
             changed(ConfigChange::TrialTimedOut),

@@ -1,13 +1,15 @@
-//! A scan that finds nothing, and the stock fwknop client that gets in.
+//! A scan that finds nothing, and clients that get in with one datagram: the stock fwknop client and our own.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use postern_e2e::process::success;
 use postern_image::outside::{APPLIANCE, CLIENT, STRANGER};
 
-use super::stage::Stage;
+use super::stage::{Device, Stage};
+use super::tool;
 
 /// Every TCP port is scanned; then one datagram opens the door for who sent it.
 pub(super) fn scanned_and_opened(stage: &mut Stage<'_>) -> Result<()> {
@@ -35,6 +37,34 @@ pub(super) fn scanned_and_opened(stage: &mut Stage<'_>) -> Result<()> {
     device.outside.expect_silence(STRANGER)?;
     device.closes()?;
     stage.told("for nobody else, and closed again");
+    native(stage, &device)
+}
+
+/// `postern knock`, with a profile as a person has one.
+fn native(stage: &Stage<'_>, device: &Device) -> Result<()> {
+    let key = device.directory().join("native.key");
+    fs::copy(stage.options.site.with_file_name("native.key"), &key)?;
+    let profiles = device.directory().join("clients.toml");
+    let id = tool::device_id(stage, device)?;
+    fs::write(
+        &profiles,
+        format!(
+            "schema = 1\n\n[[profile]]\nname = \"gate\"\ngateway = \"{APPLIANCE}\"\ndoor = \"ssh\"\n\
+             device = \"{id}\"\nkey_file = \"native.key\"\nprobe = \"tcp/22\"\n"
+        ),
+    )?;
+    for file in [&key, &profiles] {
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600))?;
+    }
+    let program = stage.options.tool.to_str().context("the path of the tool is not UTF-8")?;
+    let mut knock = device.outside.namespace.command(program)?;
+    knock.args(["knock", "gate", "--probe", "--timeout", "5000", "--json", "--profiles"]).arg(&profiles);
+    // Where it keeps its counters.
+    let said = success(knock.env("XDG_STATE_HOME", device.directory()))?;
+    ensure!(said.contains("\"outcome\": \"opened\""), "`postern knock` says:\n{said}");
+    device.outside.expect_silence(STRANGER)?;
+    device.closes()?;
+    stage.told("`postern knock` opened SSH with one datagram, for nobody else, and it closed again");
     Ok(())
 }
 

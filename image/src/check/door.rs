@@ -1,7 +1,7 @@
 //! From power-on to a door that has opened and closed.
 
 use anyhow::{Context, Result, ensure};
-use postern_image::environment::Slot;
+use postern_config::slots::Slot;
 use postern_image::outside::{APPLIANCE, CLIENT, STRANGER};
 
 use super::stage::{Device, Stage, uptime};

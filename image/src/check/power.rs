@@ -63,10 +63,10 @@ pub(super) fn cut_while_committing(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 /// Numbers that spread well (xorshift64*); the seed is shown by the times of the cuts.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, end: u64) -> u64 {
+    pub(super) fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use postern_image::environment::{ATTEMPTS, Slot};
+use postern_config::slots::{ATTEMPTS, Slot};
 use postern_image::outside::CLIENT;
 
 use super::stage::Stage;

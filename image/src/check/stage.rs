@@ -7,18 +7,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use postern_board::{Board, Firmware};
+use postern_config::slots::{ATTEMPTS, Choice, Slot};
 use postern_e2e::Lab;
 use postern_e2e::probe::Answer;
 use postern_e2e::process::wait_for;
-use postern_image::environment::{ATTEMPTS, Choice, Slot};
 use postern_image::machine::{Machine, Medium};
 use postern_image::outside::{self, CLIENT, Outside};
 use postern_image::person::Person;
 
 use super::Options;
 
-/// Longest wait for anything: emulated, on a busy machine.
-pub(super) const PATIENCE: Duration = Duration::from_secs(180);
+/// Longest wait for anything: emulated, on a machine that may be ten times too busy.
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How long a knock may take to open the door before it is knocked again.
+const KNOCK_AGAIN: Duration = Duration::from_secs(8);
 
 /// Where the script of a faulty image looks, in octets of the environment's partition.
 const FAULT_OFFSET: u64 = 768 * 1024;
@@ -156,11 +159,9 @@ impl Device {
     pub(super) fn is_healthy(&mut self, slot: Slot) -> Result<()> {
         // Before the start has counted, they are all there, too.
         self.shows("interfaces up")?;
-        let expected = Choice { slot, left: ATTEMPTS };
         let medium = &self.medium;
-        wait_for("the slot to be healthy", PATIENCE, || {
-            medium.choice().ok().filter(|choice| *choice == expected).map(drop)
-        })
+        let healthy = |choice: &Choice| (choice.slot, choice.left, choice.trial) == (slot, ATTEMPTS, false);
+        wait_for("the slot to be healthy", PATIENCE, || medium.choice().ok().filter(healthy).map(drop))
     }
 
     /// Somebody at its serial console.
@@ -173,15 +174,22 @@ impl Device {
         self.lab.directory()
     }
 
-    /// Knocks with the stock client until SSH opens, and returns its greeting.
+    /// Knocks with the stock client until SSH opens, and returns its greeting. A knock that comes before
+    /// the interface is watched is lost, as it would be for anybody.
     pub(super) fn open(&self, sequence: &[String]) -> Result<String> {
-        self.outside.knock(sequence)?;
-        self.opens()
+        wait_for("SSH to open to a knock", PATIENCE, || {
+            self.outside.knock(sequence).ok()?;
+            self.opens_within(KNOCK_AGAIN).ok()
+        })
     }
 
     /// Waits until SSH opens for the client, and returns its greeting.
     pub(super) fn opens(&self) -> Result<String> {
-        wait_for("SSH to open", PATIENCE, || match self.outside.try_ssh(CLIENT) {
+        self.opens_within(PATIENCE)
+    }
+
+    fn opens_within(&self, patience: Duration) -> Result<String> {
+        wait_for("SSH to open", patience, || match self.outside.try_ssh(CLIENT) {
             Ok(Answer::Open(greeting)) => Some(greeting),
             _ => None,
         })

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use postern_image::environment::Slot;
+use postern_config::slots::Slot;
 use postern_image::outside::CLIENT;
 
 use super::stage::{Device, Stage};

@@ -14,12 +14,13 @@ pub mod rpc;
 pub mod spa;
 pub mod spa_sealed;
 pub mod store;
+pub mod update;
 
 /// A target with its name, which is also the name of its folder in the corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("frame", frame::run),
     ("engine", engine::run),
     ("store", store::run),
@@ -31,4 +32,5 @@ pub const TARGETS: [Target; 11] = [
     ("spa-sealed", spa_sealed::run),
     ("fwknop", fwknop::run),
     ("fwknop-sealed", fwknop_sealed::run),
+    ("update", update::run),
 ];

@@ -42,7 +42,9 @@ Examples:
   postern --to unix:/run/postern/control status
   postern --to serial:/dev/ttyUSB0@9600 --account maria config get -o site.toml
   postern --to ssh:root@gateway config apply site.toml --confirm 10m
-  postern --to file:site.img config set door.ssh.open_for=45s";
+  postern --to file:site.img config set door.ssh.open_for=45s
+  postern owner sign-update update.bin --key owner.key -o signed.bin
+  postern --to ssh:root@gateway update apply signed.bin";
 
 /// Checks and compiles site files, imports existing set-ups, knocks, and configures gateways.
 #[derive(Debug, Parser)]

@@ -22,4 +22,5 @@ pub mod sequence;
 pub mod show;
 pub mod site;
 pub mod supported;
+pub mod update_file;
 pub mod whole_file;

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use ed25519_dalek::{Signer, SigningKey};
 use postern_config::signed::{BreakGlass, FleetConfig, SIGNATURE_BYTES};
 use postern_config::spelled::{self, CHALLENGE_BYTES, Spelled};
+use postern_config::update::Manifest;
 use postern_console::rpc::request::OwnerSignature;
 use postern_hal_linux::random::random;
 use serde_json::json;
@@ -19,6 +20,7 @@ use crate::remote::answer::Answer;
 use crate::remote::failure::{Failure, Outcome};
 use crate::remote::{Json, site_of, text_of, transfer};
 use crate::site::notation::{digits, hex, owner_text, unhex};
+use crate::update_file::UpdateFile;
 use crate::whole_file;
 
 /// First line of a key file.
@@ -30,6 +32,8 @@ pub(crate) enum OwnerCommand {
     New(NewArgs),
     /// Sign a site file, to be applied with `config apply --signature`
     SignConfig(SignConfigArgs),
+    /// Sign an update of the whole system, to be brought with `update apply`
+    SignUpdate(SignUpdateArgs),
     /// Turn the challenge that a console shows into the token that lets somebody in
     SignBreakGlass(BreakGlassArgs),
 }
@@ -64,6 +68,20 @@ pub(crate) struct SignConfigArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct SignUpdateArgs {
+    /// The update, as `cargo xtask image` made it
+    update: PathBuf,
+    /// The owner key
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// File for the signed update
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct BreakGlassArgs {
     /// The challenge, in groups, as the console shows it
     #[arg(required = true, value_name = "GROUP")]
@@ -80,6 +98,7 @@ impl OwnerCommand {
         match self {
             OwnerCommand::New(_) => "owner new",
             OwnerCommand::SignConfig(_) => "owner sign-config",
+            OwnerCommand::SignUpdate(_) => "owner sign-update",
             OwnerCommand::SignBreakGlass(_) => "owner sign-break-glass",
         }
     }
@@ -88,6 +107,7 @@ impl OwnerCommand {
         match self {
             OwnerCommand::New(args) => args.json.json,
             OwnerCommand::SignConfig(args) => args.json.json,
+            OwnerCommand::SignUpdate(args) => args.json.json,
             OwnerCommand::SignBreakGlass(args) => args.json.json,
         }
     }
@@ -98,6 +118,7 @@ pub(crate) fn run(command: &OwnerCommand) -> Outcome<Answer> {
     match command {
         OwnerCommand::New(args) => new(args),
         OwnerCommand::SignConfig(args) => sign_config(args),
+        OwnerCommand::SignUpdate(args) => sign_update(args),
         OwnerCommand::SignBreakGlass(args) => sign_break_glass(args),
     }
 }
@@ -147,6 +168,21 @@ fn sign_config(args: &SignConfigArgs) -> Outcome<Answer> {
         "signature": path,
     });
     Ok(Answer::done(fields, format!("the signature is in {}", path.display())))
+}
+
+/// What is signed is compared with what it says it is: nobody signs what is damaged.
+fn sign_update(args: &SignUpdateArgs) -> Outcome<Answer> {
+    let update = UpdateFile::read(&args.update).map_err(Failure::Mismatch)?;
+    let signature = key(&args.key)?.sign(&update.manifest.message()).to_bytes();
+    let signed = update.with_signature(&signature);
+    let path = &args.output;
+    whole_file::write(path, &signed.bytes())
+        .map_err(|error| Failure::failed(&format!("cannot write {}", path.display()), error))?;
+    let Manifest { board, release, version, .. } = &signed.manifest;
+    let fields = json!({
+        "board": board.as_str(), "release": release, "version": version.as_str(), "update": path,
+    });
+    Ok(Answer::done(fields, format!("release {release} for {board} is signed: {}", path.display())))
 }
 
 fn sign_break_glass(args: &BreakGlassArgs) -> Outcome<Answer> {

@@ -12,6 +12,7 @@
 //! | [`edit`] | `config set` |
 //! | [`bundle`] | `config export`, `backup` |
 //! | [`look`] | commands that change nothing |
+//! | [`update`] | another release of the whole system |
 //! | [`answer`] | text for people, JSON for scripts |
 //! | [`failure`] | why not, and the exit status |
 
@@ -38,6 +39,7 @@ pub mod login;
 pub mod look;
 pub mod target;
 pub mod transfer;
+mod update;
 
 pub use account::{AccountCommand, EnrolArgs, RecoverArgs};
 use answer::Answer;
@@ -47,6 +49,7 @@ pub(crate) use config::{How, change_to, site_of, text_of};
 use failure::{Failure, Outcome};
 use link::Link;
 use target::Target;
+pub use update::UpdateCommand;
 
 /// How the gateway is reached.
 #[derive(Debug, Args)]
@@ -114,6 +117,9 @@ pub enum Command {
     Wipe(WipeArgs),
     /// Restart the gateway
     Reboot(Json),
+    /// Bring another release of the whole system, confirm it, or go back
+    #[command(subcommand)]
+    Update(UpdateCommand),
 }
 
 /// See [`Command::Revoke`].
@@ -192,6 +198,7 @@ impl Command {
             Command::Restore(_) => "restore",
             Command::Wipe(_) => "wipe",
             Command::Reboot(_) => "reboot",
+            Command::Update(command) => command.name(),
         }
     }
 
@@ -213,6 +220,7 @@ impl Command {
             Command::Backup(args) => args.json.json,
             Command::Restore(args) => args.is_json(),
             Command::Wipe(args) => args.json.json,
+            Command::Update(command) => command.is_json(),
         }
     }
 
@@ -298,7 +306,10 @@ fn target_of(connection: &Connection) -> Outcome<&Target> {
 /// [`Failure`].
 pub fn execute_over(link: Box<dyn Link>, connection: &Connection, command: &Command) -> Outcome<Answer> {
     let enrols = matches!(command, Command::Enrol(_) | Command::Recover(_));
-    session(link, connection, enrols, |client| carry_out(client, command))
+    session(link, connection, enrols, |client| match command {
+        Command::Update(command) => update::run(client, command, connection.progress),
+        command => carry_out(client, command),
+    })
 }
 
 /// Has `work` done at the gateway of `connection`, `tries` when it puts something on trial.
@@ -335,8 +346,9 @@ fn session<T>(
         login::log_in(&mut client, &name, &password)?;
     }
     let outcome = work(&mut client);
-    if welcome.role.is_none() {
-        // The next one at the line must not find it open; a reboot answers nothing any more.
+    // A gateway that restarts answers nothing any more.
+    if welcome.role.is_none() && !client.restarts() {
+        // The next one at the line must not find it open.
         let _ = client.ask(Request::Logout).ok().filter(|_| outcome.is_ok());
     }
     outcome
@@ -359,6 +371,7 @@ fn carry_out(client: &mut Client, command: &Command) -> Outcome<Answer> {
             Ok(Answer::show(Value::Null, ""))
         }
         Command::Config(command) => config::run(client, command),
+        Command::Update(command) => update::run(client, command, false),
         Command::Account(command) => account::run(client, command),
         Command::Enrol(args) => account::enrol(client, args),
         Command::Recover(args) => account::recover(client, args),

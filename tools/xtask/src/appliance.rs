@@ -22,6 +22,9 @@ const REFERENCE: &str = "qemu-arm64";
 /// The scenario that needs an image of its own.
 const NEEDS_FAULTS: &str = "stopped";
 
+/// How scenarios are called that need another release.
+const NEEDS_NEXT: &str = "update";
+
 /// How to run it.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Options {
@@ -67,10 +70,22 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         content.purpose = Purpose::Faults;
         faulty = Some(image::make(workspace, &board, &programs, &content)?);
     }
-    command::run(&mut cargo_line("build --quiet --locked -p postern-image"))?;
+    let mut next = None;
+    let of_update = |name: &String| name.starts_with(NEEDS_NEXT);
+    if options.check && (options.scenario.is_empty() || options.scenario.iter().any(of_update)) {
+        content.purpose = Purpose::Next;
+        next = Some(image::make(workspace, &board, &programs, &content)?.with_file_name("update.bin"));
+    }
+    command::run(&mut cargo_line("build --quiet --locked -p postern-image -p postern"))?;
     let what = if options.check { "check" } else { "run" };
     runner.args([what, "--board", &options.board, "--site"]).arg(site.site).arg("--image").arg(image);
     runner.arg("--key").arg(site.key);
+    if options.check {
+        runner.arg("--owner").arg(site.owner).arg("--tool").arg(workspace.target.join("debug/postern"));
+    }
+    if let Some(next) = next {
+        runner.arg("--update").arg(next);
+    }
     if let Some(faulty) = faulty {
         runner.arg("--faulty-image").arg(faulty);
     }
@@ -104,6 +119,8 @@ struct Installer {
     data: PathBuf,
     /// The private key for that.
     key: PathBuf,
+    /// The key that signs updates.
+    owner: PathBuf,
     /// The site.
     site: PathBuf,
     /// The same, compiled.
@@ -123,14 +140,32 @@ fn commission(folder: &Path) -> Result<Installer> {
     fs::copy(key.with_extension("pub"), ssh.join("authorized_keys"))?;
     // As outside::NETWORK of the image tool.
     fs::write(data.join("network"), "eth0 198.18.0.2/24\n")?;
-    for name in ["site.toml", "fwknop.key", "fwknop.mac"] {
+    for name in ["site.toml", "fwknop.key", "fwknop.mac", "native.key"] {
         // Secrets that others may read are refused, also public ones.
         let copy = folder.join(name);
         fs::copy(Path::new(SHOW).join(name), &copy).with_context(|| format!("cannot copy {SHOW}/{name}"))?;
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o600))?;
     }
     let (site, store) = (folder.join("site.toml"), folder.join("site.store"));
+    let owner = own(folder, &site)?;
     let mut compile = cargo_line("run --quiet --locked -p postern -- compile");
     command::run(compile.arg(&site).arg("-o").arg(&store))?;
-    Ok(Installer { data, key, site, store })
+    Ok(Installer { data, key, owner, site, store })
+}
+
+/// Makes the owner's key, and names it in the site.
+fn own(folder: &Path, site: &Path) -> Result<PathBuf> {
+    let (key, line) = (folder.join("owner.key"), folder.join("owner.line"));
+    if !key.exists() || !line.exists() {
+        let _ = fs::remove_file(&key);
+        let mut make = cargo_line("run --quiet --locked -p postern -- owner new -o");
+        fs::write(&line, command::output(make.arg(&key))?)?;
+    }
+    let text = fs::read_to_string(site)?.replacen(
+        "schema = 1\n",
+        &("schema = 1\n".to_owned() + &fs::read_to_string(&line)?),
+        1,
+    );
+    fs::write(site, text)?;
+    Ok(key)
 }

@@ -14,7 +14,7 @@ use crate::command::{self, bold, cargo, output};
 use crate::workspace::Workspace;
 
 /// Every fuzz target: a binary of `tests/fuzz` and a folder of its corpus.
-pub(crate) const TARGETS: [&str; 11] = [
+pub(crate) const TARGETS: [&str; 12] = [
     "frame",
     "engine",
     "store",
@@ -26,6 +26,7 @@ pub(crate) const TARGETS: [&str; 11] = [
     "spa-sealed",
     "fwknop",
     "fwknop-sealed",
+    "update",
 ];
 
 /// Seconds each target gets in `cargo xtask test`.

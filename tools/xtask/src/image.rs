@@ -27,6 +27,9 @@ pub(crate) struct Options {
     /// Make the image twice, in two folders, and compare the octets.
     #[arg(long)]
     twice: bool,
+    /// Number of the release, which rises with each; without it, the time of the last commit.
+    #[arg(long)]
+    release: Option<u32>,
     /// Take today's versions of the Debian packages into image/packages.lock, and make nothing.
     #[arg(long)]
     pin: bool,
@@ -48,11 +51,14 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         return firmware(workspace, &board, cross::ALL).map(|_| ());
     }
     let programs = firmware(workspace, &board, cross::OF_IMAGE)?;
-    let made = make(workspace, &board, &programs, &Content::default())?;
+    let made =
+        make(workspace, &board, &programs, &Content { release: options.release, ..Content::default() })?;
     if options.twice {
-        return compare(workspace, &board, &programs, &made);
+        return compare(workspace, &board, &programs, &made, options.release);
     }
     println!("\n{} {}", bold("Flash it:"), format_args!("bmaptool or dd if={}", made.display()));
+    let update = made.with_file_name("update.bin");
+    println!("{} postern owner sign-update {} --key owner.key", bold("Or sign it:"), update.display());
     Ok(())
 }
 
@@ -66,6 +72,8 @@ pub(crate) enum Purpose {
     Comparison,
     /// To be broken by tests.
     Faults,
+    /// The next release, to be brought as an update by tests.
+    Next,
 }
 
 /// What the image begins with beside the system.
@@ -77,6 +85,8 @@ pub(crate) struct Content {
     pub(crate) data: Option<PathBuf>,
     /// What it is made for, beside being flashed.
     pub(crate) purpose: Purpose,
+    /// Number of the release; without it, the time of the last commit.
+    pub(crate) release: Option<u32>,
 }
 
 /// Makes the image out of `programs` and returns its path.
@@ -101,6 +111,7 @@ pub(crate) fn make(
         Purpose::Product => "image",
         Purpose::Comparison => "image-again",
         Purpose::Faults => "image-faults",
+        Purpose::Next => "image-next",
     };
     let output = workspace.target.join(folder).join(board.word("name")?);
     println!("{}", bold("Assembling the image"));
@@ -109,6 +120,9 @@ pub(crate) fn make(
     if content.purpose == Purpose::Faults {
         build.arg("--faults");
     }
+    if let Some(release) = content.release.or(next_release(content.purpose)?) {
+        build.arg("--release").arg(release.to_string());
+    }
     for (option, path) in [("--store", &content.store), ("--data", &content.data)] {
         if let Some(path) = path {
             build.arg(option).arg(path);
@@ -116,6 +130,12 @@ pub(crate) fn make(
     }
     command::run(build.arg("--output").arg(&output).env("SOURCE_DATE_EPOCH", epoch()))?;
     Ok(output.join("postern.img"))
+}
+
+/// The release after the one that images have when nobody says which.
+fn next_release(purpose: Purpose) -> Result<Option<u32>> {
+    let now: u32 = epoch().parse().context("SOURCE_DATE_EPOCH is no number of a release")?;
+    Ok((purpose == Purpose::Next).then_some(now + 1))
 }
 
 /// Time of the last commit, or a fixed one outside of a repository; the same for the whole run.
@@ -129,9 +149,15 @@ fn epoch() -> &'static str {
 }
 
 /// Makes the image once more and compares it with the one that was made.
-fn compare(workspace: &Workspace, board: &Description, programs: &[PathBuf], made: &Path) -> Result<()> {
-    let again =
-        make(workspace, board, programs, &Content { purpose: Purpose::Comparison, ..Content::default() })?;
+fn compare(
+    workspace: &Workspace,
+    board: &Description,
+    programs: &[PathBuf],
+    made: &Path,
+    release: Option<u32>,
+) -> Result<()> {
+    let content = Content { purpose: Purpose::Comparison, release, ..Content::default() };
+    let again = make(workspace, board, programs, &content)?;
     let sums = |image: &Path| {
         let path = image.with_file_name("SHA256SUMS");
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))

@@ -73,6 +73,36 @@ pub enum Refusal {
     OtherDevice,
     /// The daemon was started without the right to do that.
     NotPermitted,
+    /// An update was refused.
+    Update(UpdateRefusal),
+}
+
+/// What is wrong with an update, or with the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UpdateRefusal {
+    /// The gateway has no second slot, or the daemon was not told of it.
+    NoSlots,
+    /// Not a manifest this version reads.
+    Malformed,
+    /// For another board.
+    OtherBoard,
+    /// Older than what runs, or than what was confirmed.
+    Downgrade {
+        /// The oldest release that is taken.
+        floor: u32,
+    },
+    /// A payload is larger than its partition.
+    TooLarge,
+    /// What runs is on trial: the other slot is the one to go back to.
+    OnTrial,
+    /// Nothing is on trial, or another release than was named.
+    NotOnTrial,
+    /// What runs has not proved its health yet.
+    NotHealthy,
+    /// The other slot holds nothing that could be started.
+    NoOther,
+    /// The medium failed; what runs is started next.
+    Medium,
 }
 
 /// What is wrong with a staged configuration.
@@ -111,6 +141,7 @@ impl Refusal {
             Refusal::Conflict { .. } | Refusal::Busy => 6,
             Refusal::TrialPending { .. } => 7,
             Refusal::OtherDevice => 8,
+            Refusal::Update(UpdateRefusal::OnTrial) => 7,
             _ => 1,
         }
     }
@@ -153,6 +184,30 @@ impl fmt::Display for Refusal {
             Refusal::Medium => f.write_str("the config partition failed: see the log, then restart"),
             Refusal::OtherDevice => f.write_str("this is another device"),
             Refusal::NotPermitted => f.write_str("the daemon was started without the right to do that"),
+            Refusal::Update(refusal) => refusal.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for UpdateRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UpdateRefusal::NoSlots => f.write_str("the gateway has no second slot for updates"),
+            UpdateRefusal::Malformed => f.write_str("it is no update that the gateway's version can read"),
+            UpdateRefusal::OtherBoard => f.write_str("the update is for another board"),
+            UpdateRefusal::Downgrade { floor } => {
+                write!(f, "the update is older than release {floor}, and the gateway does not go back")
+            }
+            UpdateRefusal::TooLarge => f.write_str("the update is larger than a slot"),
+            UpdateRefusal::OnTrial => f.write_str(
+                "what runs is on trial, and the other slot is the one to go back to: confirm it first",
+            ),
+            UpdateRefusal::NotOnTrial => f.write_str("no such release runs, or it is not on trial"),
+            UpdateRefusal::NotHealthy => {
+                f.write_str("what runs has not proved its health yet: ask again in 10 s")
+            }
+            UpdateRefusal::NoOther => f.write_str("the other slot holds nothing that could be started"),
+            UpdateRefusal::Medium => f.write_str("the medium failed: what runs now is started next"),
         }
     }
 }

@@ -80,6 +80,81 @@ pub enum Reply {
         /// The epoch that has begun; it belongs in the profile of the key's client.
         epoch: u16,
     },
+    /// To [`super::Request::Update`], [`super::Request::UpdateBegin`] and the rest that are answered.
+    Update(UpdateStatus),
+}
+
+/// How an update goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UpdateStage {
+    /// None does.
+    Idle,
+    /// It arrives.
+    Receiving {
+        /// Its release.
+        release: u32,
+        /// Octets that are there; the next part begins here.
+        received: u32,
+        /// Octets of all.
+        bytes: u32,
+    },
+    /// It is read back and compared with what was signed.
+    Verifying {
+        /// Its release.
+        release: u32,
+        /// Octets that were read.
+        checked: u32,
+        /// Octets of all.
+        bytes: u32,
+    },
+    /// It is whole, and tried with the next start.
+    Ready {
+        /// Its release.
+        release: u32,
+    },
+    /// It was given up; what runs is started next.
+    Failed {
+        /// Its release.
+        release: u32,
+        /// Why.
+        why: UpdateFailure,
+    },
+}
+
+/// Why an update was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UpdateFailure {
+    /// What was read back is not what was signed.
+    Digest,
+    /// The medium failed.
+    Medium,
+}
+
+/// How updates stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateStatus {
+    /// Name of the board.
+    pub board: String<{ postern_config::update::BOARD_BYTES_MAX }>,
+    /// Whether slot B runs; else slot A.
+    pub slot_b: bool,
+    /// The release that runs.
+    pub release: u32,
+    /// The oldest release that is taken.
+    pub floor: u32,
+    /// Whether what runs is on trial.
+    pub trial: bool,
+    /// Seconds until it is taken back; `None` when it confirms itself.
+    pub secs_left: Option<u32>,
+    /// Starts that are left to it, should nobody confirm it.
+    pub left: u8,
+    /// Whether the other slot holds something that could be started.
+    pub other_good: bool,
+    /// Whether the boot loader has come back to what runs, because the other one did not become healthy.
+    pub fell_back: bool,
+    /// Whether it has proved its health since it started.
+    pub healthy: bool,
+    /// How the update on its way goes.
+    pub stage: UpdateStage,
 }
 
 /// Who answers.
@@ -411,6 +486,22 @@ mod tests {
         }
     }
 
+    fn update() -> UpdateStatus {
+        UpdateStatus {
+            board: text(),
+            slot_b: true,
+            release: u32::MAX,
+            floor: u32::MAX,
+            trial: true,
+            secs_left: Some(u32::MAX),
+            left: u8::MAX,
+            other_good: true,
+            fell_back: true,
+            healthy: true,
+            stage: UpdateStage::Verifying { release: u32::MAX, checked: u32::MAX, bytes: u32::MAX },
+        }
+    }
+
     #[test]
     fn the_largest_replies_fit_into_a_frame() {
         let door = DoorStatus {
@@ -456,6 +547,7 @@ mod tests {
             Reply::Keys(full(&key)),
             Reply::Log(full(&line)),
             Reply::Knocks(full(&knock)),
+            Reply::Update(update()),
         ];
         for reply in replies {
             let answer = Answer { number: u16::MAX, result: Ok(reply) };

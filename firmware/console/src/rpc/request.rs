@@ -4,10 +4,11 @@ use core::net::IpAddr;
 
 use heapless::Vec;
 use postern_config::Role;
+use postern_config::update::MANIFEST_BYTES;
 use postern_core::rule::Name;
 use serde::{Deserialize, Serialize};
 
-use super::CHUNK_BYTES_MAX;
+use super::{CHUNK_BYTES_MAX, UPDATE_PART_BYTES_MAX};
 
 /// A request with the number its answer carries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,5 +211,40 @@ pub enum Request {
     Rebase {
         /// Which key.
         key: Name,
+    },
+    /// How do updates stand? \[viewer\]
+    Update,
+    /// Begins to bring an update, or goes on with the same one. The manifest is proved first: signature,
+    /// board, release, sizes. \[admin\]
+    UpdateBegin {
+        /// The manifest with its signature.
+        manifest: Vec<u8, MANIFEST_BYTES>,
+        /// Only prove it: nothing is written.
+        only_check: bool,
+    },
+    /// The next part of kernel and root file system, one behind the other. Never answered, so that many can
+    /// be on their way; [`Request::Update`] says how far it came, and a part that does not follow on is
+    /// ignored. \[admin\]
+    UpdatePart {
+        /// Where it belongs.
+        offset: u32,
+        /// The octets.
+        part: Vec<u8, UPDATE_PART_BYTES_MAX>,
+    },
+    /// All parts are there: reads them back, and begins the trial with the next start when they are what was
+    /// signed. \[admin\]
+    UpdateFinish {
+        /// Seconds each start on trial waits for [`Request::UpdateConfirm`]; 0 is confirmed when healthy.
+        confirm_secs: u32,
+    },
+    /// The system that runs on trial stands. \[admin\]
+    UpdateConfirm {
+        /// Its release.
+        release: u32,
+    },
+    /// The other system is started next, without a trial. \[admin\]
+    UpdateRollback {
+        /// The release that runs; another one is a conflict.
+        release: u32,
     },
 }

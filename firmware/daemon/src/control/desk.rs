@@ -2,9 +2,9 @@
 
 use postern_config::Role;
 use postern_config::signed::BreakGlass;
-use postern_console::rpc::reply::{Challenge, LoggedIn, Reply, Welcome};
+use postern_console::rpc::reply::{Challenge, LoggedIn, Reply, UpdateStatus, Welcome};
 use postern_console::rpc::request::{NewAccount, Request};
-use postern_console::rpc::{Call, FrameError, PROTOCOL, Refusal};
+use postern_console::rpc::{Call, FrameError, PROTOCOL, Refusal, UpdateRefusal};
 use postern_console::scram::{self, Exchange, ITERATIONS, Verifier};
 use postern_core::audit::{ConsoleAct, Event};
 use postern_core::engine::Input;
@@ -16,6 +16,7 @@ use super::session::Pending;
 use super::{Guesses, Lines, Session, Sightings, lists};
 use crate::configuration::{Author, Configuration, InForce, whole};
 use crate::machine::Machine;
+use crate::update::Updates;
 
 /// What the loop shall do once the answer was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct Desk {
     pub sightings: Sightings,
     /// What the owner can sign; good for one use.
     glass: Option<[u8; 16]>,
+    /// Updates of the whole system; `None` on a machine without slots.
+    pub updates: Option<Updates>,
 }
 
 /// What a request works on.
@@ -50,7 +53,7 @@ impl Desk {
     /// A desk where nobody has been yet.
     pub fn new() -> Self {
         let (guesses, lines, sightings) = (Guesses::new(), Lines::new(), Sightings::new());
-        Self { guesses, lines, sightings, glass: None }
+        Self { guesses, lines, sightings, glass: None, updates: None }
     }
 
     /// Answers what a peer sent.
@@ -66,6 +69,13 @@ impl Desk {
             session.answer(0, Err(Refusal::Malformed));
             return After::GoOn;
         };
+        if let Request::UpdatePart { offset, part } = &request {
+            // Not answered, also when it is refused.
+            if let (Some(updates), Ok(())) = (&mut self.updates, needs(session, Role::Admin)) {
+                updates.part(*offset, part, machine, now);
+            }
+            return After::GoOn;
+        }
         let reboots = request == Request::Reboot;
         let mut work = Work { session, configuration, machine, now };
         let result = self.carry_out(&mut work, request);
@@ -101,6 +111,18 @@ impl Desk {
             | Request::Log { .. }) => {
                 needs(work.session, Role::Viewer)?;
                 self.look(work, look)
+            }
+            Request::Update => {
+                needs(work.session, Role::Viewer)?;
+                let updates = self.updates.as_ref().ok_or(Refusal::Update(UpdateRefusal::NoSlots))?;
+                Ok(Reply::Update(updates.status(work.now)))
+            }
+            update @ (Request::UpdateBegin { .. }
+            | Request::UpdateFinish { .. }
+            | Request::UpdateConfirm { .. }
+            | Request::UpdateRollback { .. }) => {
+                needs(work.session, Role::Admin)?;
+                self.update(work, update).map(Reply::Update)
             }
             Request::Watch { after } => {
                 needs(work.session, Role::Operator)?;
@@ -177,6 +199,25 @@ impl Desk {
             Request::Reboot if !machine.may_reboot() => Err(Refusal::NotPermitted),
             Request::Reboot => Ok(Reply::Done),
             // Every other request was carried out before.
+            _ => Err(Refusal::Malformed),
+        }
+    }
+
+    fn update<P: Partition, M: Machine>(
+        &mut self,
+        work: &mut Work<'_, P, M>,
+        request: Request,
+    ) -> Result<UpdateStatus, Refusal> {
+        let updates = self.updates.as_mut().ok_or(Refusal::Update(UpdateRefusal::NoSlots))?;
+        let Work { session, configuration, machine, now } = work;
+        let (by, now) = (&session.account, *now);
+        match request {
+            Request::UpdateBegin { manifest, only_check } => {
+                updates.begin(&manifest, configuration.site().owner, only_check, by, *machine, now)
+            }
+            Request::UpdateFinish { confirm_secs } => updates.finish(confirm_secs, *machine, now),
+            Request::UpdateConfirm { release } => updates.confirm(release, by, *machine, now),
+            Request::UpdateRollback { release } => updates.roll_back(release, by, *machine, now),
             _ => Err(Refusal::Malformed),
         }
     }

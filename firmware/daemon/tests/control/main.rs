@@ -7,5 +7,6 @@ mod logins;
 mod noise;
 mod safe;
 mod splices;
+mod updates;
 mod work;
 mod world;

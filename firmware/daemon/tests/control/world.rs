@@ -265,6 +265,18 @@ impl World {
         answers
     }
 
+    /// One request that is never answered.
+    pub(crate) fn tell(&mut self, client: &mut Client, request: Request) {
+        let mut frame = [0; FRAME_BYTES_MAX];
+        let frame = encode_frame(&Call { number: 0, request }, &mut frame).unwrap().to_vec();
+        for octet in frame {
+            let Some(call) = client.session.take(octet) else { continue };
+            let (configuration, machine) = (&mut self.configuration, &mut self.machine);
+            self.desk.handle(&mut client.session, call, configuration, machine, self.now);
+            assert!(client.session.unsent().is_empty());
+        }
+    }
+
     /// Makes the first account from `client`.
     pub(crate) fn enrol(&mut self, client: &mut Client, name: &str) -> Result<Reply, Refusal> {
         self.ask(client, Request::Enrol { account: account(name, PASSWORD) })

@@ -30,6 +30,10 @@ pub struct Client {
     /// Whether the last call was sent more than once, so that the gateway may have carried it out
     /// before the answer that came.
     repeated: bool,
+    /// Octets before the call that nobody answers.
+    ahead: usize,
+    /// The gateway restarts: it answers nothing any more.
+    restarts: bool,
 }
 
 /// Octets that went over the link, for people who wait.
@@ -53,7 +57,16 @@ impl Client {
         let slow = link.nature().octets_per_sec.is_some();
         let shown = progress || (slow && std::io::stderr().is_terminal());
         let moved = Moved { octets: 0, shown, begun: Instant::now(), told: None };
-        Self { link, deframer: Deframer::new(), number: 0, patience, moved, repeated: false }
+        Self {
+            link,
+            deframer: Deframer::new(),
+            number: 0,
+            patience,
+            moved,
+            repeated: false,
+            ahead: 0,
+            restarts: false,
+        }
     }
 
     /// Who is there.
@@ -80,6 +93,7 @@ impl Client {
     /// # Errors
     /// [`Failure::Unreachable`].
     pub fn ask(&mut self, request: Request) -> Outcome<Result<Reply, Refusal>> {
+        let restarts = request == Request::Reboot;
         self.number = if self.number == u16::MAX { 1 } else { self.number + 1 };
         self.repeated = false;
         let call = Call { number: self.number, request };
@@ -92,7 +106,10 @@ impl Client {
             self.repeated = again > 0;
             self.link.send(&frame).map_err(|error| self.broken(&error))?;
             self.moved(frame.len());
-            if let Some(result) = self.answer(frame.len())? {
+            let answer = self.answer(frame.len() + self.ahead)?;
+            self.ahead = 0;
+            if let Some(result) = answer {
+                self.restarts |= restarts && result.is_ok();
                 return Ok(result);
             }
         }
@@ -100,6 +117,36 @@ impl Client {
             1 => "no answer came in time; the request may have been carried out all the same".to_owned(),
             tries => format!("no whole answer came to {tries} tries: is it the right line and speed?"),
         }))
+    }
+
+    /// Sends what nobody answers.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub fn tell(&mut self, request: Request) -> Outcome<()> {
+        let mut frame = [0; FRAME_BYTES_MAX];
+        let frame = encode_frame(&Call { number: 0, request }, &mut frame)
+            .map_err(|error| Failure::Failed(format!("the request cannot be sent: {error:?}")))?;
+        self.link.send(frame).map_err(|error| self.broken(&error))?;
+        self.ahead += frame.len();
+        self.moved(frame.len());
+        Ok(())
+    }
+
+    /// Octets a second of the way, when that is little.
+    pub fn octets_per_sec(&self) -> Option<u32> {
+        self.link.nature().octets_per_sec
+    }
+
+    /// Shows no octets any more: somebody else shows how it goes.
+    pub fn hush(&mut self) {
+        self.finish();
+        self.moved.shown = false;
+    }
+
+    /// Whether it was told to restart, and does.
+    pub fn restarts(&self) -> bool {
+        self.restarts
     }
 
     /// Whether the last call was sent more than once.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use postern_console::rpc::{InvalidConfig, Refusal};
+use postern_console::rpc::{InvalidConfig, Refusal, UpdateRefusal};
 
 /// Why not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +83,15 @@ impl Failure {
             Refusal::Invalid(InvalidConfig::NoAdmin) => "keep an `[[account]]` with `role = \"admin\"`",
             Refusal::NotPermitted => "start posternd with --allow-reboot",
             Refusal::NoTrial => "`status` says what is in force",
+            Refusal::NoOwner => {
+                "name the key that signs in `owner` of the site file: `postern owner new` makes one"
+            }
+            Refusal::Update(UpdateRefusal::OnTrial) => {
+                "`update confirm` keeps it, `update rollback` takes it back"
+            }
+            Refusal::Update(UpdateRefusal::NoSlots) => {
+                "posternd needs --slots, --slot, --board and --release"
+            }
             _ => return None,
         })
     }
@@ -106,6 +115,21 @@ impl fmt::Display for Failure {
             | Failure::NotAuthenticated(what)
             | Failure::Mismatch(what) => f.write_str(what),
         }
+    }
+}
+
+const fn update_code(refusal: &UpdateRefusal) -> &'static str {
+    match refusal {
+        UpdateRefusal::NoSlots => "no-slots",
+        UpdateRefusal::Malformed => "update-malformed",
+        UpdateRefusal::OtherBoard => "other-board",
+        UpdateRefusal::Downgrade { .. } => "downgrade",
+        UpdateRefusal::TooLarge => "update-too-large",
+        UpdateRefusal::OnTrial => "update-on-trial",
+        UpdateRefusal::NotOnTrial => "update-not-on-trial",
+        UpdateRefusal::NotHealthy => "not-healthy",
+        UpdateRefusal::NoOther => "no-other-slot",
+        UpdateRefusal::Medium => "medium",
     }
 }
 
@@ -133,5 +157,6 @@ const fn refusal_code(refusal: &Refusal) -> &'static str {
         Refusal::Medium => "medium",
         Refusal::OtherDevice => "other-device",
         Refusal::NotPermitted => "not-permitted",
+        Refusal::Update(refusal) => update_code(refusal),
     }
 }

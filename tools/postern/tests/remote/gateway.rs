@@ -94,6 +94,10 @@ impl State {
         for &octet in octets {
             let Some(call) = session.take(octet) else { continue };
             self.desk.handle(session, call, &mut self.configuration, &mut self.machine, self.now);
+            // One turn of the daemon.
+            if let Some(updates) = &mut self.desk.updates {
+                updates.tick(false, &mut self.machine, self.now);
+            }
             answers.extend_from_slice(session.unsent());
             let sent = session.unsent().len();
             session.sent(sent);

@@ -8,3 +8,4 @@ mod logins;
 mod losses;
 mod offline;
 mod tool;
+mod updates;

@@ -20,6 +20,7 @@ use crate::confinement;
 use crate::peers::Peers;
 use crate::shell::Shell;
 use crate::sink::Sink;
+use crate::slots;
 use crate::store::{self, StoreError};
 use crate::vigil::Vigil;
 
@@ -76,11 +77,13 @@ impl Guard {
         configuration.started(&mut shell, now);
         let group = options.control_group.as_deref();
         let peers = Peers::listen(options.control.as_deref(), group).map_err(Failure::Other)?;
+        let mut desk = Desk::new();
+        desk.updates = slots::open(options, &mut shell, now);
         // Nothing that could fail for want of the machine follows: a daemon that cannot start does not
         // begin to be watched, and is not what resets the machine again and again.
         let vigil = Vigil::begin(options, &mut shell, now).map_err(Failure::Other)?;
         let store = options.store.clone();
-        Ok(Box::new(Self { store, configuration, shell, desk: Desk::new(), peers, vigil, waiter, clock }))
+        Ok(Box::new(Self { store, configuration, shell, desk, peers, vigil, waiter, clock }))
     }
 
     /// Guards until told to stop. The rules stay when it ends.
@@ -96,6 +99,11 @@ impl Guard {
         let mut awake_since = self.clock.now();
         loop {
             let wake = self.once(awake_since)?;
+            if self.look_after_update() {
+                self.configuration.ended();
+                self.vigil.end(true);
+                return Ok(End::Reboot);
+            }
             awake_since = self.clock.now();
             if wake.reload {
                 self.reload();
@@ -129,7 +137,8 @@ impl Guard {
         } else {
             let retry = report.sink_busy.then(|| now + SINK_RETRY);
             let own = [gate_check, Some(self.vigil.poll_at())];
-            let others = [self.shell.poll_at(), retry, look_after, self.configuration.poll_at()];
+            let update = self.desk.updates.as_ref().and_then(|updates| updates.poll_at(now));
+            let others = [self.shell.poll_at(), retry, look_after, self.configuration.poll_at(), update];
             others.into_iter().chain(own).flatten().min()
         };
         // The turn took time: sleep until the deadline, not that much longer.
@@ -138,6 +147,17 @@ impl Guard {
         self.waiter
             .wait(&self.shell.capture_fds(), &self.peers.interests(), deadline, now)
             .map_err(|error| format!("cannot wait for packets: {error}"))
+    }
+
+    /// Returns whether the machine is to be started again, and may be.
+    fn look_after_update(&mut self) -> bool {
+        let Some(updates) = &mut self.desk.updates else { return false };
+        let now = self.clock.now();
+        let wanted = updates.tick(self.vigil.is_ailing(), &mut self.shell, now);
+        if wanted && !self.shell.allow_reboot {
+            log::error!("nobody confirmed the update: restart the machine, the other slot is started then");
+        }
+        wanted && self.shell.allow_reboot
     }
 
     fn serve(&mut self) -> After {

@@ -7,6 +7,7 @@ mod guard;
 mod peers;
 mod shell;
 mod sink;
+mod slots;
 mod store;
 mod vigil;
 

@@ -67,6 +67,11 @@ impl Vigil {
         self.last_turn = took;
     }
 
+    /// Whether something was wrong at the last look.
+    pub(crate) fn is_ailing(&self) -> bool {
+        self.health.ailment().is_some()
+    }
+
     /// When it wants to look next.
     pub(crate) fn poll_at(&self) -> Instant {
         self.health.poll_at()
