@@ -1,0 +1,1 @@
+FILESEXTRAPATHS:prepend:postern := "${THISDIR}/files:"
