@@ -64,6 +64,8 @@ def stub_check_licenses(d):
 python () {
     pn = d.getVar("PN")
     d.appendVar("PROVIDES", " " + pn)
+    if pn in d.getVar("OVERRIDES").split(":"):
+        bb.fatal("%s is the name of a recipe and an override" % pn)
     if d.getVar("LICENSE") == "INVALID":
         bb.fatal("%s: no LICENSE" % pn)
     uris = (d.getVar("SRC_URI") or "").split()

@@ -1,4 +1,4 @@
-FILESEXTRAPATHS:prepend := "${THISDIR}/files:"
+FILESEXTRAPATHS:prepend:postern-gateway := "${THISDIR}/files:"
 
 # Where fw_printenv and fw_setenv find U-Boot's redundant environment, with POSTERN_BOOT_COUNT = "uboot".
 SRC_URI:append:postern-gateway = " file://fw_env.config"

@@ -1,2 +1,2 @@
 # The protected service: its key is made on the device and lies on the data partition.
-FILESEXTRAPATHS:prepend:postern := "${THISDIR}/files:"
+FILESEXTRAPATHS:prepend:postern-appliance := "${THISDIR}/files:"

@@ -3,6 +3,8 @@ DESCRIPTION = "The same system with a root login on a second serial line or scre
 
 require postern-image.inc
 
+# This is what it is for.
+# nooelint: oelint.var.badimagefeature.allow-empty-password,oelint.var.badimagefeature.allow-root-login,oelint.var.badimagefeature.empty-root-password,oelint.var.badimagefeature.ptest-pkgs
 IMAGE_FEATURES += "allow-empty-password allow-root-login empty-root-password ptest-pkgs"
 IMAGE_INSTALL += "postern strace"
-EXTRA_USERS_PARAMS:remove = "usermod --shell /bin/false root;"
+POSTERN_ROOT_SHELL = "/bin/sh"

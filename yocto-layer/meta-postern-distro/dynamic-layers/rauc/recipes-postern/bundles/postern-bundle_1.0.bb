@@ -1,5 +1,6 @@
 SUMMARY = "A signed update of both partitions of a slot, for RAUC"
 DESCRIPTION = "Kernel and root file system of postern-image. RAUC writes them into the slot that does not run."
+HOMEPAGE = "https://postern.example/"
 LICENSE = "MIT"
 
 inherit bundle

@@ -1,5 +1,6 @@
 SUMMARY = "An update of both partitions of a slot, for SWUpdate"
 DESCRIPTION = "Kernel and root file system of postern-image for either slot; the caller names the one that does not run."
+HOMEPAGE = "https://postern.example/"
 LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
 
