@@ -58,18 +58,27 @@ import bb.taskdata  # noqa: E402
 
 
 class Listener(logging.Handler):
-    """Keeps what BitBake complains of."""
+    """Keeps what BitBake complains of, in a file: recipes are read by processes of their own."""
 
-    def __init__(self):
+    def __init__(self, path):
         super().__init__(logging.WARNING)
-        self.errors = []
-        self.warnings = []
+        self.path = path
+        with open(path, "w"):
+            pass
 
     def emit(self, record):
         text = record.getMessage()
         if record.exc_info and record.exc_info[0]:
             text += ": %s: %s" % (record.exc_info[0].__name__, record.exc_info[1])
-        (self.errors if record.levelno >= logging.ERROR else self.warnings).append(text)
+        kind = "errors" if record.levelno >= logging.ERROR else "warnings"
+        with open(self.path, "a") as file:
+            file.write(json.dumps([kind, text]) + "\n")
+
+    def heard(self, kind):
+        """Everything of a kind, each once."""
+        with open(self.path) as file:
+            said = [json.loads(line) for line in file]
+        return list(dict.fromkeys(text for one, text in said if one == kind))
 
 
 def write_configuration(job):
@@ -129,17 +138,8 @@ def run_task(cooker, name, task):
         bb.build.exec_func(task, data)
         for function in (data.getVarFlag(task, "postfuncs") or "").split():
             bb.build.exec_func(function, data)
-    except (bb.BBHandledException, bb.process.ExecutionError, Exception) as error:
-        log = os.path.join(data.getVar("T"), "log.%s" % task)
-        raise RuntimeError("%s of %s: %s%s" % (task, name, error, tail(log))) from error
-
-
-def tail(path, lines=25):
-    """The end of a log, if it is there."""
-    if not os.path.exists(path):
-        return ""
-    with open(path, errors="replace") as file:
-        return "\n" + "".join(file.readlines()[-lines:])
+    except Exception as error:
+        raise RuntimeError("%s of %s: %s" % (task, name, error)) from error
 
 
 def carry_out(job, answer):
@@ -163,8 +163,9 @@ def main():
     with open(job_path) as file:
         job = json.load(file)
     answer = {"parsed": 0, "skipped": {}, "graphs": {}, "tasks": {}, "variables": {}}
-    listener = Listener()
-    answer["errors"], answer["warnings"] = listener.errors, listener.warnings
+    answer["errors"] = []
+    os.makedirs(job["build"], exist_ok=True)
+    listener = Listener(os.path.join(job["build"], "complaints"))
     log = logging.getLogger("BitBake")
     log.setLevel(logging.INFO)
     log.addHandler(listener)
@@ -175,6 +176,8 @@ def main():
         carry_out(job, answer)
     except (Exception, SystemExit) as error:
         answer["errors"].append("%s: %s" % (type(error).__name__, error))
+    answer["errors"] = listener.heard("errors") + answer["errors"]
+    answer["warnings"] = listener.heard("warnings")
     answer["seconds"] = round(time.monotonic() - begun, 1)
     with open(answer_path, "w") as file:
         json.dump(answer, file, indent=1)

@@ -85,11 +85,13 @@ pub(crate) const IMAGE: &[&str] = &[
 pub(crate) const YOCTO: &[&str] = &[
     "libpcap-dev",
     "git",
+    "iptables",
     "python3",
     "python3-venv",
     "shellcheck",
     "systemd",
     "u-boot-tools",
+    "util-linux",
     "device-tree-compiler",
 ];
 

@@ -51,7 +51,7 @@ const STEPS: [Step; 14] = [
     Step { name: "fuzz", what: "fuzzing, a short run of every target", run: fuzz::smoke },
     Step { name: "hal", what: "adapters against the real kernel, as root", run: hal },
     Step { name: "e2e", what: "whole product in network namespaces, as root", run: e2e },
-    Step { name: "yocto", what: "Yocto layers, read and built by real BitBake", run: yocto::check },
+    Step { name: "yocto", what: "Yocto layers, read and built by real BitBake, as root", run: yocto::check },
     Step {
         name: "appliance",
         what: "flashable image, booted and attacked in QEMU, as root",
@@ -60,7 +60,7 @@ const STEPS: [Step; 14] = [
 ];
 
 /// Steps that need root.
-const AS_ROOT: [&str; 3] = ["hal", "e2e", "appliance"];
+const AS_ROOT: [&str; 4] = ["hal", "e2e", "yocto", "appliance"];
 
 fn step_names() -> Vec<&'static str> {
     STEPS.iter().map(|step| step.name).collect()

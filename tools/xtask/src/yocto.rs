@@ -9,6 +9,7 @@ mod bitbake;
 mod boards;
 mod broken;
 mod build;
+mod confined;
 mod crates;
 mod kickstart;
 mod lint;
@@ -33,6 +34,9 @@ pub(crate) struct Options {
     /// Write the crates include of the recipe from Cargo.lock, and nothing else.
     #[arg(long)]
     write_crates: bool,
+    /// Only this check; may be given several times. What it reads must have been built before.
+    #[arg(long, value_name = "CHECK", value_parser = CHECKS.map(|check| check.0))]
+    only: Vec<String>,
     /// Check on openembedded-core and bitbake, checked out as DIR/openembedded-core and DIR/bitbake.
     #[arg(long, value_name = "DIR")]
     oe: Option<PathBuf>,
@@ -73,24 +77,25 @@ impl Yocto<'_> {
 /// A check: its name, and what does it. It says in a line what it has seen.
 type Check = (&'static str, fn(&Yocto) -> Result<String>);
 
+/// In the order in which they need each other.
 const CHECKS: [Check; 17] = [
-    ("tools from PyPI", venv::prepare),
-    ("crates include", crates::check),
+    ("tools", venv::prepare),
+    ("crates", crates::check),
     ("source", source::snapshot),
     ("parse", parse::check),
     ("oelint", lint::oelint),
-    ("kas files", lint::kas),
-    ("bitbake-setup", lint::setup),
+    ("kas", lint::kas),
+    ("setup", lint::setup),
     ("boards", boards::check),
-    ("kickstart", kickstart::check),
-    ("build, systemd", build::systemd),
-    ("build, sysvinit", build::sysvinit),
+    ("systemd", build::systemd),
+    ("sysvinit", build::sysvinit),
     ("units", lint::units),
     ("scripts", lint::scripts),
-    ("as the image", agree::check),
+    ("confined", confined::check),
+    ("image", agree::check),
     ("order", order::check),
     ("users", users::check),
-    ("broken copies", broken::check),
+    ("broken", broken::check),
 ];
 
 /// Checks the layers.
@@ -107,7 +112,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         return oe::run(&yocto, folder, &options.on_oe);
     }
     let started = Instant::now();
-    for (name, check) in CHECKS {
+    let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
+    for (name, check) in CHECKS.into_iter().filter(|(name, _)| wanted(name)) {
         report(name, || check(&yocto))?;
     }
     println!("{}", bold(&format!("The layers are in order: {:.0} s.", started.elapsed().as_secs_f64())));
@@ -126,6 +132,6 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
 fn report(name: &str, check: impl FnOnce() -> Result<String>) -> Result<()> {
     let begun = Instant::now();
     let seen = check().with_context(|| format!("yocto-layer, {name}"))?;
-    println!("{name:<16} {seen} {}", dim(&format!("({:.1} s)", begun.elapsed().as_secs_f64())));
+    println!("{name:<9} {seen} {}", dim(&format!("({:.1} s)", begun.elapsed().as_secs_f64())));
     Ok(())
 }

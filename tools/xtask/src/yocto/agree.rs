@@ -204,7 +204,11 @@ fn files(yocto: &Yocto, init: &str) -> Result<()> {
     let image = yocto.read("image/src/root.rs")?;
     ensure!(image.contains("\"-all-root\""), "the reference image has owners now: compare them here");
     let built = Built::open(yocto, init);
-    for recipe in ["postern", "postern-boot", "postern-storage", "postern-factory-config"] {
+    let mut recipes = vec!["postern", "postern-boot", "postern-storage"];
+    if init == "systemd" {
+        recipes.push("postern-factory-config");
+    }
+    for recipe in recipes {
         for (package, files) in built.packages(recipe)? {
             for (path, mode) in files {
                 let executable = ["/usr/bin/", "/usr/sbin/", "/usr/libexec/", "/etc/init.d/"]

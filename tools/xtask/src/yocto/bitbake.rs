@@ -114,7 +114,10 @@ impl Job {
         let status = bitbake.status().context("cannot start Python")?;
         let text = fs::read_to_string(&answer)
             .with_context(|| format!("no answer of BitBake ({status}); see {}", log.display()))?;
-        Ok(Answer(serde_json::from_str(&text).context("the answer of BitBake is not JSON")?))
+        let said = fs::read_to_string(&log).unwrap_or_default();
+        let end: Vec<&str> = said.lines().rev().take(LOG_LINES).collect();
+        let said = end.into_iter().rev().map(|line| format!("  | {line}")).collect();
+        Ok(Answer { answer: serde_json::from_str(&text).context("the answer of BitBake is not JSON")?, said })
     }
 
     /// Runs it; nothing may be wrong.
@@ -131,25 +134,34 @@ impl Job {
     }
 }
 
+/// Lines of what tasks have printed that are shown when something is wrong.
+const LOG_LINES: usize = 15;
+
 /// What BitBake answered.
 #[derive(Debug)]
-pub(super) struct Answer(Value);
+pub(super) struct Answer {
+    answer: Value,
+    /// The last lines that tasks have printed.
+    said: Vec<String>,
+}
 
 impl Answer {
     /// Errors and warnings.
     pub(super) fn complaints(&self) -> Vec<String> {
-        let texts = |key: &str| self.0[key].as_array().into_iter().flatten().filter_map(Value::as_str);
-        texts("errors").chain(texts("warnings")).map(str::to_owned).collect()
+        let texts = |key: &str| self.answer[key].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let complaints: Vec<String> = texts("errors").chain(texts("warnings")).map(str::to_owned).collect();
+        let said = self.said.iter().filter(|_| !complaints.is_empty()).cloned();
+        complaints.iter().cloned().chain(said).collect()
     }
 
     /// How many recipes it has read.
     pub(super) fn parsed(&self) -> u64 {
-        self.0["parsed"].as_u64().unwrap_or_default()
+        self.answer["parsed"].as_u64().unwrap_or_default()
     }
 
     /// Recipes that were left out.
     pub(super) fn skipped(&self) -> usize {
-        self.0["skipped"].as_object().map_or(0, serde_json::Map::len)
+        self.answer["skipped"].as_object().map_or(0, serde_json::Map::len)
     }
 
     /// Recipes and number of tasks of a target's graph.
@@ -157,18 +169,18 @@ impl Answer {
     /// # Errors
     /// When it was not asked for.
     pub(super) fn graph(&self, target: &str) -> Result<(Vec<&str>, u64)> {
-        let graph = &self.0["graphs"][target];
+        let graph = &self.answer["graphs"][target];
         let recipes = graph["recipes"].as_array().with_context(|| format!("no graph of {target}"))?;
         Ok((recipes.iter().filter_map(Value::as_str).collect(), graph["tasks"].as_u64().unwrap_or_default()))
     }
 
     /// Value of a variable; empty when it is not set.
     pub(super) fn variable(&self, recipe: &str, name: &str) -> &str {
-        self.0["variables"][recipe][name].as_str().unwrap_or_default()
+        self.answer["variables"][recipe][name].as_str().unwrap_or_default()
     }
 
     /// Seconds that a task took.
     pub(super) fn seconds(&self, recipe: &str, task: &str) -> f64 {
-        self.0["tasks"][format!("{recipe}:{task}")].as_f64().unwrap_or_default()
+        self.answer["tasks"][format!("{recipe}:{task}")].as_f64().unwrap_or_default()
     }
 }

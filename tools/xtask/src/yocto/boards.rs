@@ -1,15 +1,19 @@
-//! The machines of the layers beside the boards of `board/`: console, watchdog, boot loader, device tree, priorities.
+//! The machines of the layers beside the boards of `board/`: console, watchdog, boot loader, device tree; and the partition
+//! table that their kickstart file makes beside that of `image/`.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::Yocto;
 use super::bitbake::{Answer, DISTRO, Job};
+use super::{Yocto, kickstart};
 use crate::command::{self, cargo_line};
 
 /// A machine and the board it stands for. QEMU's 32-bit machines are two different ones: of that board only the partition
 /// table and what does not depend on the chip is the same.
-pub(super) const MACHINES: [(&str, &str); 6] = [
+const MACHINES: [(&str, &str); 6] = [
     ("postern-qemuarm64", "qemu-arm64"),
     ("postern-qemuarm", "qemu-armv7"),
     ("board-raspberry-pi-cm4", "raspberry-pi-cm4"),
@@ -43,25 +47,28 @@ const VARIABLES: [&str; 20] = [
 ];
 
 /// The configuration of a machine.
-pub(super) fn configuration(yocto: &Yocto, machine: &str) -> Result<Answer> {
+fn configuration(yocto: &Yocto, machine: &str) -> Result<Answer> {
     let mut job = Job::new(yocto, &format!("machine-{machine}"), machine, DISTRO, "systemd");
     job.variables = vec![("", VARIABLES.to_vec())];
     job.run(yocto)
 }
 
-/// The variables of the kickstart file, with their values.
-pub(super) fn variables(answer: &Answer) -> Vec<(&'static str, String)> {
-    VARIABLES.iter().map(|name| (*name, answer.variable("", name).to_owned())).collect()
-}
-
 /// What the image says of a board.
 pub(super) fn describe(board: &str) -> Result<Value> {
+    static SAID: Mutex<BTreeMap<String, Value>> = Mutex::new(BTreeMap::new());
+    let mut said = SAID.lock().map_err(|_| anyhow::anyhow!("another thread has failed"))?;
+    if let Some(description) = said.get(board) {
+        return Ok(description.clone());
+    }
     let mut ask = cargo_line("run --quiet --locked -p postern-image -- describe --board");
-    serde_json::from_str(&command::output(ask.arg(board))?).context("the description is not JSON")
+    let text = command::output(ask.arg(board))?;
+    let description: Value = serde_json::from_str(&text).context("the description is not JSON")?;
+    said.insert(board.to_owned(), description.clone());
+    Ok(description)
 }
 
 pub(super) fn check(yocto: &Yocto) -> Result<String> {
-    let mut compared = 0;
+    let (mut compared, mut partitions) = (0, 0);
     for (machine, name) in MACHINES {
         let (answer, board) = (configuration(yocto, machine)?, describe(name)?);
         for (variable, wanted) in wanted(machine, &board)? {
@@ -77,8 +84,15 @@ pub(super) fn check(yocto: &Yocto) -> Result<String> {
             arguments.ends_with("quiet panic=5 oops=panic"),
             "{machine}: the kernel goes on after it has stumbled: {arguments}"
         );
+        let values: Vec<(&str, String)> =
+            VARIABLES.iter().map(|name| (*name, answer.variable("", name).to_owned())).collect();
+        partitions += kickstart::compare_all(yocto, &values, &board)
+            .with_context(|| format!("{machine} beside the image of {name}"))?;
     }
-    Ok(format!("{compared} values of {} machines are those of board/src", MACHINES.len()))
+    Ok(format!(
+        "{compared} values and {partitions} partitions of {} machines are those of board/src and image/src/layout.rs",
+        MACHINES.len()
+    ))
 }
 
 /// Variables with the values that `board` wants.

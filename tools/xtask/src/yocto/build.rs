@@ -53,18 +53,18 @@ fn job(yocto: &Yocto, init: &str) -> Job {
     // With sysvinit the programs are those that were compiled with systemd.
     job.tasks
         .extend(of("postern").into_iter().filter(|(_, task)| init == "systemd" || *task != "do_compile"));
-    // The host's variant compiles the same files, which are unpacked already.
-    job.tasks.extend(["do_configure", "do_compile", "do_install"].map(|task| ("postern-native", task)));
-    job.tasks.extend(of("postern-factory-config"));
+    if init == "systemd" {
+        // The host's variant compiles the same files, which are unpacked already.
+        job.tasks.extend(["do_configure", "do_compile", "do_install"].map(|task| ("postern-native", task)));
+        job.tasks.extend(of("postern-factory-config"));
+        job.tasks.extend(of("systemd-conf"));
+    }
     job.tasks.push(("linux-yocto", "do_deploy"));
     job.tasks.extend(of("postern-boot"));
     job.tasks.push(("postern-boot", "do_deploy"));
     job.tasks.extend(of("postern-storage"));
     for recipe in ["dropbear", "base-passwd"] {
         job.tasks.extend(of(recipe));
-    }
-    if init == "systemd" {
-        job.tasks.extend(of("systemd-conf"));
     }
     job
 }

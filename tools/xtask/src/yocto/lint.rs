@@ -196,7 +196,7 @@ pub(super) fn units(yocto: &Yocto) -> Result<String> {
 }
 
 /// What `systemd-analyze security` may say of the daemon's unit, 10 being no protection at all.
-const EXPOSURE_MAX: f64 = 3.0;
+const EXPOSURE_MAX: f64 = 4.0;
 
 fn names(line: &str, unit: &Path) -> bool {
     unit.file_name().is_some_and(|name| line.contains(&*name.to_string_lossy()))
@@ -240,7 +240,11 @@ pub(super) fn scripts(yocto: &Yocto) -> Result<String> {
     for script in &scripts {
         let text = fs::read_to_string(script)?;
         let installed = script.starts_with(&yocto.folder);
-        ensure!(!installed || !text.contains("@LIBEXECDIR@"), "{}: a place is not filled in", script.display());
+        ensure!(
+            !installed || !text.contains("@LIBEXECDIR@"),
+            "{}: a place is not filled in",
+            script.display()
+        );
         command::output(Command::new("dash").arg("-n").arg(script))?;
     }
     let mut check = Command::new("shellcheck");

@@ -46,6 +46,9 @@ export LIBPCAP_LIBDIR = "${STAGING_LIBDIR}"
 # BitBake strips, and keeps what it has stripped for debuggers.
 export CARGO_PROFILE_RELEASE_STRIP = "false"
 
+# What follows is the machine's.
+PACKAGE_ARCH:class-target = "${MACHINE_ARCH}"
+
 # Where the daemon finds its configuration: a partition, or an image file of one.
 POSTERN_STORE ??= "/dev/disk/by-partlabel/config"
 # The serial line of the console, and its speed.
