@@ -78,7 +78,7 @@ impl Yocto<'_> {
 type Check = (&'static str, fn(&Yocto) -> Result<String>);
 
 /// In the order in which they need each other.
-const CHECKS: [Check; 17] = [
+const CHECKS: [Check; 18] = [
     ("tools", venv::prepare),
     ("crates", crates::check),
     ("source", source::snapshot),
@@ -91,7 +91,8 @@ const CHECKS: [Check; 17] = [
     ("sysvinit", build::sysvinit),
     ("units", lint::units),
     ("scripts", lint::scripts),
-    ("confined", confined::check),
+    ("unit", confined::under_unit),
+    ("init", confined::under_init),
     ("image", agree::check),
     ("order", order::check),
     ("users", users::check),

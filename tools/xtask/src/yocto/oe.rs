@@ -67,8 +67,9 @@ pub(super) fn run(yocto: &Yocto, folder: &Path, options: &OnOe) -> Result<()> {
     fs::create_dir_all(&work)?;
     let work = work.canonicalize()?;
     let oe = Oe {
-        core: folder.join("openembedded-core"),
-        bitbake: folder.join("bitbake"),
+        // Without links: BitBake masks files by their real path.
+        core: folder.join("openembedded-core").canonicalize().context("no openembedded-core there")?,
+        bitbake: folder.join("bitbake").canonicalize().context("no bitbake there")?,
         work,
         options,
         machines: parse::machines(yocto)?,

@@ -9,7 +9,7 @@ python do_fetch() {
         bb.fetch2.Fetch(uris, d).download()
 }
 addtask unpack after do_fetch
-do_unpack[dirs] = "${UNPACKDIR}"
+do_unpack[cleandirs] = "${UNPACKDIR}"
 python do_unpack() {
     uris = (d.getVar("SRC_URI") or "").split()
     if uris:
