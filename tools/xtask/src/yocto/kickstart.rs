@@ -76,8 +76,8 @@ fn compare(there: &Partition, wanted: &Value) -> Result<()> {
 }
 
 /// Puts the values of variables in, as BitBake does.
-fn expand(text: &str, variables: &[(&str, String)]) -> String {
-    let put = |text: String, (name, value): &(&str, String)| text.replace(&format!("${{{name}}}"), value);
+pub(super) fn expand<Name: std::fmt::Display>(text: &str, variables: &[(Name, String)]) -> String {
+    let put = |text: String, (name, value): &(Name, String)| text.replace(&format!("${{{name}}}"), value);
     variables.iter().fold(text.to_owned(), put)
 }
 
