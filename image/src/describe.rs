@@ -1,8 +1,10 @@
 //! What tools that do not link against the boards have to know of one.
 
 use anyhow::Result;
-use postern_board::{Board, Evidence};
-use serde_json::json;
+use postern_board::{Board, Evidence, Loader, Scheduling};
+use postern_image::environment::ATTEMPTS;
+use postern_image::layout::{Layout, Partition};
+use serde_json::{Value, json};
 
 /// Prints `board` as JSON.
 ///
@@ -19,7 +21,36 @@ pub(crate) fn run(board: &Board) -> Result<()> {
         "kernel_package": board.kernel.package,
         "daemon_bytes_max": board.budgets.daemon_bytes,
         "firmware_bytes_max": board.budgets.firmware_bytes,
+        "load_address": board.kernel.load_address,
+        "device_tree": board.kernel.device_tree,
+        "disk": board.storage.device,
+        "loader": loader(board),
+        "console": board.console.tty,
+        "console_baud": board.console.baud,
+        "watchdog": board.watchdog.device,
+        "watchdog_seconds": board.watchdog.timeout_s,
+        "nice": match board.priorities.scheduling {
+            Scheduling::Nice(nice) => Some(nice),
+            Scheduling::RoundRobin(_) => None,
+        },
+        "oom_score_adjust": board.priorities.oom_score_adjust,
+        "slot_attempts": ATTEMPTS,
+        "partitions": Layout::of(board).partitions.iter().map(partition).collect::<Vec<Value>>(),
     });
     println!("{description:#}");
     Ok(())
+}
+
+/// How the boot script calls the medium, where there is a boot script.
+fn loader(board: &Board) -> Value {
+    match board.storage.loader {
+        Loader::UBootScript { interface, device } => json!({ "interface": interface, "device": device }),
+        Loader::Outside => Value::Null,
+    }
+}
+
+/// An entry of the partition table; sizes and places in octets.
+fn partition(partition: &Partition) -> Value {
+    let Partition { name, kind, offset, bytes, bootable } = partition;
+    json!({ "name": name, "kind": kind, "offset": offset, "bytes": bytes, "bootable": bootable })
 }

@@ -16,6 +16,7 @@ mod sizes;
 mod test;
 mod tidy;
 mod workspace;
+mod yocto;
 
 use std::process::ExitCode;
 
@@ -55,6 +56,8 @@ enum Command {
     Tidy,
     /// Installs the Debian packages that are missing, and nothing else.
     Setup(setup::Options),
+    /// Reads and builds the Yocto layers with real BitBake; --oe takes OpenEmbedded-Core.
+    YoctoCheck(yocto::Options),
 }
 
 fn main() -> ExitCode {
@@ -80,6 +83,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Sizes => sizes::run(&workspace),
         Command::Tidy => tidy::run(&workspace),
         Command::Setup(options) => setup::run(&options),
+        Command::YoctoCheck(options) => yocto::run(&workspace, &options),
     }
 }
 

@@ -81,6 +81,20 @@ pub(crate) const IMAGE: &[&str] = &[
     "libpcap-dev",
 ];
 
+/// What the check of the Yocto layers needs on top: BitBake comes from PyPI and wants Python.
+pub(crate) const YOCTO: &[&str] = &[
+    "libpcap-dev",
+    "git",
+    "iptables",
+    "python3",
+    "python3-venv",
+    "shellcheck",
+    "systemd",
+    "u-boot-tools",
+    "util-linux",
+    "device-tree-compiler",
+];
+
 /// Services that come with these packages or with what they depend on, and that Debian would start
 /// at every boot.
 const SERVICES: [&str; 3] = ["ssh", "knockd", "cron"];

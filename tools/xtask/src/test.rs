@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::command::{self, bold, cargo_line, dim, is_root, sudo};
 use crate::workspace::Workspace;
-use crate::{appliance, freestanding, fuzz, setup, sim, tidy};
+use crate::{appliance, freestanding, fuzz, setup, sim, tidy, yocto};
 
 /// Packages whose tests make network namespaces.
 const NEED_ROOT: [&str; 2] = ["postern-hal-linux", "postern-e2e"];
@@ -34,7 +34,7 @@ struct Step {
     run: fn(&Workspace) -> Result<()>,
 }
 
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 14] = [
     Step { name: "setup", what: "Debian packages that are missing", run: setup },
     Step { name: "fmt", what: "formatting", run: |_| cargo("fmt --all --check") },
     Step { name: "tidy", what: "house rules", run: tidy::run },
@@ -51,6 +51,7 @@ const STEPS: [Step; 13] = [
     Step { name: "fuzz", what: "fuzzing, a short run of every target", run: fuzz::smoke },
     Step { name: "hal", what: "adapters against the real kernel, as root", run: hal },
     Step { name: "e2e", what: "whole product in network namespaces, as root", run: e2e },
+    Step { name: "yocto", what: "Yocto layers, read and built by real BitBake, as root", run: yocto::check },
     Step {
         name: "appliance",
         what: "flashable image, booted and attacked in QEMU, as root",
@@ -59,7 +60,7 @@ const STEPS: [Step; 13] = [
 ];
 
 /// Steps that need root.
-const AS_ROOT: [&str; 3] = ["hal", "e2e", "appliance"];
+const AS_ROOT: [&str; 4] = ["hal", "e2e", "yocto", "appliance"];
 
 fn step_names() -> Vec<&'static str> {
     STEPS.iter().map(|step| step.name).collect()
@@ -132,7 +133,8 @@ fn cargo(words: &str) -> Result<()> {
 
 fn setup(_: &Workspace) -> Result<()> {
     setup::install(setup::TEST)?;
-    setup::install(setup::IMAGE)
+    setup::install(setup::IMAGE)?;
+    setup::install(setup::YOCTO)
 }
 
 fn unit(_: &Workspace) -> Result<()> {

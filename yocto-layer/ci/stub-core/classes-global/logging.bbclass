@@ -1,0 +1,14 @@
+# What tasks say.
+bbnote() {
+    echo "NOTE: $*"
+}
+bbwarn() {
+    echo "WARNING: $*"
+}
+bberror() {
+    echo "ERROR: $*"
+}
+bbfatal() {
+    echo "ERROR: $*"
+    exit 1
+}

@@ -1,0 +1,1 @@
+# Stands in for OE-Core's cargo-update-recipe-crates.

@@ -1,0 +1,3 @@
+# Programs of an SDK.
+CLASSOVERRIDE = "class-nativesdk"
+PACKAGES:class-nativesdk = ""

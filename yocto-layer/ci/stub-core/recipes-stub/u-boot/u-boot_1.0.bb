@@ -1,0 +1,3 @@
+SUMMARY = "Stands in for OE-Core's: the boot loader"
+LICENSE = "MIT"
+PROVIDES = "virtual/bootloader"

@@ -1,0 +1,2 @@
+SUMMARY = "Stands in for the layer's own"
+LICENSE = "MIT"

@@ -1,0 +1,1 @@
+# Stands in for meta-security's dm-verity-img.
