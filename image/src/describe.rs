@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use postern_board::{Board, Evidence, Loader, Scheduling};
-use postern_image::environment::ATTEMPTS;
+use postern_config::slots::ATTEMPTS;
 use postern_image::layout::{Layout, Partition};
 use serde_json::{Value, json};
 

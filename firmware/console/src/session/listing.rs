@@ -5,7 +5,7 @@ use core::fmt::Write;
 use postern_core::time::Instant;
 
 use super::{Next, Session, Task, WATCH_EVERY};
-use crate::rpc::reply::{Origin, Progress, Reply, SeenKnock, Status, StoreHealth};
+use crate::rpc::reply::{Generation, KeyStatus, Origin, Progress, Reply, SeenKnock, Status, StoreHealth};
 use crate::rpc::request::Request;
 use crate::text::grammar::COMMANDS;
 use crate::text::site_lines::{self, SiteLine};
@@ -160,18 +160,7 @@ impl Session {
     pub(super) fn listed(&mut self, reply: Reply) {
         let next = match (self.listing, reply) {
             (Listing::History { index }, Reply::History(Some(entry))) => {
-                let mark = match (entry.in_force, entry.unconfirmed) {
-                    (true, _) => "  in force",
-                    (_, true) => "  a trial nobody confirmed",
-                    _ => "",
-                };
-                let digest = entry.digest.first_chunk::<4>().copied().unwrap_or_default();
-                self.row(format_args!(
-                    "generation {:<6} {:>6} octets  {}{mark}",
-                    entry.generation,
-                    entry.bytes,
-                    Hex(&digest)
-                ));
+                self.generation_row(&entry);
                 Some(Listing::History { index: index.saturating_add(1) })
             }
             (Listing::Doors { from }, Reply::Doors(doors)) if !doors.is_empty() => {
@@ -195,19 +184,7 @@ impl Session {
                 grants.last().map(|grant| Listing::Grants { after: grant.id })
             }
             (Listing::Keys { from }, Reply::Keys(keys)) if !keys.is_empty() => {
-                for key in &keys {
-                    let kind = if key.fwknop { "fwknop" } else { "native" };
-                    let disabled = if key.disabled { "  disabled" } else { "" };
-                    let (name, doors) = (&key.name, key.doors);
-                    match key.used_secs_ago {
-                        Some(secs) => {
-                            self.row(format_args!(
-                                "{name:<16} {kind}  {doors} doors  used {secs} s ago{disabled}"
-                            ));
-                        }
-                        None => self.row(format_args!("{name:<16} {kind}  {doors} doors{disabled}")),
-                    }
-                }
+                keys.iter().for_each(|key| self.key_row(key));
                 let count = u16::try_from(keys.len()).unwrap_or(u16::MAX);
                 Some(Listing::Keys { from: from.saturating_add(count) })
             }
@@ -229,6 +206,33 @@ impl Session {
                 self.list();
             }
             None => self.over(),
+        }
+    }
+
+    fn generation_row(&mut self, entry: &Generation) {
+        let mark = match (entry.in_force, entry.unconfirmed) {
+            (true, _) => "  in force",
+            (_, true) => "  a trial nobody confirmed",
+            _ => "",
+        };
+        let digest = entry.digest.first_chunk::<4>().copied().unwrap_or_default();
+        self.row(format_args!(
+            "generation {:<6} {:>6} octets  {}{mark}",
+            entry.generation,
+            entry.bytes,
+            Hex(&digest)
+        ));
+    }
+
+    fn key_row(&mut self, key: &KeyStatus) {
+        let kind = if key.fwknop { "fwknop" } else { "native" };
+        let disabled = if key.disabled { "  disabled" } else { "" };
+        let (name, doors) = (&key.name, key.doors);
+        match key.used_secs_ago {
+            Some(secs) => {
+                self.row(format_args!("{name:<16} {kind}  {doors} doors  used {secs} s ago{disabled}"));
+            }
+            None => self.row(format_args!("{name:<16} {kind}  {doors} doors{disabled}")),
         }
     }
 

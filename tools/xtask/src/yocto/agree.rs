@@ -113,7 +113,7 @@ fn priorities(yocto: &Yocto, init: &str, built: &Built, defaults: &str) -> Resul
             shell_value(defaults, variable)
         };
         ensure!(
-            there == board[key].to_string(),
+            board[key] == *there,
             "with {init}, {setting} is {there:?}; the board has {}",
             board[key]
         );

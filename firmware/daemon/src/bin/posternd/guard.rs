@@ -99,12 +99,12 @@ impl Guard {
         let mut awake_since = self.clock.now();
         loop {
             let wake = self.once(awake_since)?;
+            awake_since = self.clock.now();
             if self.look_after_update() {
                 self.configuration.ended();
                 self.vigil.end(true);
                 return Ok(End::Reboot);
             }
-            awake_since = self.clock.now();
             if wake.reload {
                 self.reload();
             }
