@@ -15,6 +15,7 @@ pub mod random;
 mod readiness;
 pub mod reboot;
 pub mod serial;
+pub mod stack;
 pub mod supervisor;
 pub mod syslog;
 pub mod user;

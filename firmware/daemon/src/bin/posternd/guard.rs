@@ -48,7 +48,9 @@ pub(crate) enum End {
 }
 
 impl Guard {
-    /// Chooses the configuration, counts the start, and only then uses any of it.
+    /// Chooses the configuration, counts the start, and only then uses any of it. A frame of its own: it
+    /// is large, and what it used is given back.
+    #[inline(never)]
     pub(crate) fn start(options: &Options, identity: Identity) -> Result<Self, Failure> {
         let waiter =
             Waiter::new().map_err(|error| Failure::Other(format!("cannot take signals: {error}")))?;

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use postern_core::rule::RuleSet;
 use postern_hal_linux::partition::{LinuxPartition, PartitionOpenError};
 use postern_hal_linux::reboot::reboot;
+use postern_hal_linux::stack::release_unused;
 use postern_hal_linux::syslog::{Diagnostics, Identity};
 use posternd::configuration::Configuration;
 use posternd::options::{self, Action, HELP, LogDestination, Options};
@@ -115,7 +116,10 @@ fn run(options: &Options) -> Result<(), Failure> {
         LogDestination::Syslog => Diagnostics::to_syslog(options.level, identity.clone(), None),
     };
     diagnostics.install().map_err(|error| Failure::Other(error.to_string()))?;
-    let result = Guard::start(options, identity).and_then(|guard| guard.watch().map_err(Failure::Other));
+    let result = Guard::start(options, identity).and_then(|guard| {
+        release_unused();
+        guard.watch().map_err(Failure::Other)
+    });
     // Who reads only the log must find the reason there, too.
     if let (Err(failure), LogDestination::Syslog) = (&result, options.log) {
         log::error!("{failure}");
