@@ -1,69 +1,46 @@
-//! Giving back the stack that only the start needed: a configuration is decoded through copies of
-//! some hundred KiB, and what the stack once grew to stays in memory otherwise.
+//! Gives back what a start has used of the stack and nobody needs any more: the kernel keeps a page of it
+//! once it was touched, for as long as the process lives.
 
+// Tells the kernel about memory.
 #![allow(unsafe_code)]
 
 use core::ffi::c_void;
+use core::ptr::NonNull;
 
-use nix::libc;
+use nix::sys::mman::{MmapAdvise, madvise};
 
-/// Octets below the stack pointer that stay: the red zone, and what is called next anyway.
-const KEPT_BYTES: usize = 64 * 1024;
+/// Octets below the caller's frame that are left alone: frames of this function and of what it calls.
+const MARGIN_BYTES: usize = 64 * 1024;
 
-/// Gives the pages back that the calling thread's stack does not use now. For the first thread, after the
-/// start and before memory is locked. Says how many octets; 0 when there is nothing to give, or where the
-/// stack is cannot be told.
-pub fn give_back() -> usize {
-    let Some(here) = stack_pointer() else { return 0 };
-    let Some(lowest) = lowest(here) else { return 0 };
-    let page = 4096_usize.max(page_bytes());
-    let end = here.saturating_sub(KEPT_BYTES) / page * page;
-    let unused = end.saturating_sub(lowest);
-    if unused == 0 {
-        return 0;
-    }
-    let start = lowest as *mut c_void;
-    // SAFETY: from the lowest address of this thread's stack to well below the stack pointer, as it was
-    // when this function's frame, or that of the function it was inlined into, was complete: nothing lives
-    // there (not in the red zone either), and what is written there later finds fresh pages.
-    let done = unsafe { libc::madvise(start, unused, libc::MADV_DONTNEED) };
-    if done == 0 { unused } else { 0 }
+/// Octets of the largest page of the machines Postern runs on; smaller ones divide it.
+const PAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// Gives back the pages of this thread's stack that lie below what is in use. Call it where little is on the
+/// stack. Memory that is locked stays; so does everything where the kernel does not say where the stack is.
+#[inline(never)]
+pub fn release_unused() {
+    let here = 0_u8;
+    let address = core::ptr::from_ref(&here) as usize;
+    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
+    let Some(lowest) = lowest_of(&maps, address) else { return };
+    let from = lowest.next_multiple_of(PAGE_BYTES_MAX);
+    let end = address.saturating_sub(MARGIN_BYTES);
+    let end = end - end % PAGE_BYTES_MAX;
+    let Some(start) = NonNull::new(from as *mut c_void).filter(|_| from < end) else { return };
+    // SAFETY: the range lies in the mapping that holds this thread's stack, wholly below its stack pointer
+    // with a margin: no frame in use is in it, and later frames write before they read. Threads share no
+    // stack. The kernel gives zeros for pages that are dropped (madvise(2), MADV_DONTNEED).
+    let _ = unsafe { madvise(start, end - from, MmapAdvise::MADV_DONTNEED) };
 }
 
-/// Where the stack ends now. The address of a local variable would not do: it may lie high up in the frame
-/// of whatever function this is inlined into.
-fn stack_pointer() -> Option<usize> {
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
-    {
-        let pointer: usize;
-        // SAFETY: copies a register into another one.
-        unsafe {
-            #[cfg(target_arch = "x86_64")]
-            core::arch::asm!("mov {}, rsp", out(reg) pointer, options(nomem, nostack, preserves_flags));
-            #[cfg(not(target_arch = "x86_64"))]
-            core::arch::asm!("mov {}, sp", out(reg) pointer, options(nomem, nostack, preserves_flags));
-        }
-        Some(pointer)
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm")))]
-    None
-}
-
-fn page_bytes() -> usize {
-    // SAFETY: asks for a number, and touches no memory of ours.
-    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    usize::try_from(bytes).unwrap_or(0)
-}
-
-/// Where the mapping begins that `address` lies in (`/proc/self/maps`, proc(5)).
-fn lowest(address: usize) -> Option<usize> {
-    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+/// Where the mapping begins that holds `address` (proc_pid_maps(5)).
+fn lowest_of(maps: &str, address: usize) -> Option<usize> {
     maps.lines().find_map(|line| {
-        let (range, _) = line.split_once(' ')?;
-        let (start, end) = range.split_once('-')?;
+        let (from, rest) = line.split_once('-')?;
+        let to = rest.split(' ').next()?;
         let number = |text| usize::from_str_radix(text, 16).ok();
-        let (start, end) = (number(start)?, number(end)?);
-        (start..end).contains(&address).then_some(start)
+        let (from, to) = (number(from)?, number(to)?);
+        (from..to).contains(&address).then_some(from)
     })
 }
 
@@ -71,20 +48,12 @@ fn lowest(address: usize) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// Uses so much stack that it must show.
-    #[inline(never)]
-    fn deep(rounds: usize) -> u8 {
-        let mut octets = [0_u8; 64 * 1024];
-        octets.fill(u8::try_from(rounds % 251).unwrap_or(0));
-        let below = if rounds == 0 { 0 } else { deep(rounds - 1) };
-        std::hint::black_box(&octets).iter().fold(below, |sum, octet| sum.wrapping_add(*octet))
-    }
-
     #[test]
-    fn what_was_used_once_is_given_back_and_can_be_used_again() {
-        let first = deep(16);
-        let given = give_back();
-        assert!(given > 512 * 1024, "{given}");
-        assert_eq!(deep(16), first, "the stack works as before");
+    fn the_mapping_that_holds_an_address() {
+        let maps =
+            "00400000-00410000 r-xp 00000000 08:01 7 /bin/x\nfff0000-fff8000 rw-p 00000000 00:00 0 [stack]\n";
+        assert_eq!(lowest_of(maps, 0xfff_7fff), Some(0xfff_0000));
+        assert_eq!(lowest_of(maps, 0xfff_8000), None);
+        assert_eq!(lowest_of("", 1), None);
     }
 }

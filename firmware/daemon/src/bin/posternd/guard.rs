@@ -90,8 +90,7 @@ impl Guard {
     #[inline(never)]
     pub(crate) fn watch(mut self: Box<Self>, options: &Options) -> Result<End, String> {
         // Before memory is locked: what only the start needed does not stay.
-        let octets = postern_hal_linux::stack::give_back();
-        log::debug!("{octets} octets of the stack were given back");
+        postern_hal_linux::stack::release_unused();
         // Last: everything is open, and nothing of the network was read yet.
         let confinement = confinement::enter(options)?;
         let now = self.clock.now();
