@@ -112,11 +112,7 @@ fn priorities(yocto: &Yocto, init: &str, built: &Built, defaults: &str) -> Resul
         } else {
             shell_value(defaults, variable)
         };
-        ensure!(
-            board[key] == *there,
-            "with {init}, {setting} is {there:?}; the board has {}",
-            board[key]
-        );
+        ensure!(board[key] == *there, "with {init}, {setting} is {there:?}; the board has {}", board[key]);
     }
     Ok(())
 }
