@@ -17,7 +17,7 @@ const NOTES: [&str; 2] = [concat!("FIX", "ME"), concat!("XX", "X")];
 const TEXTS: [&str; 8] = [".rs", ".md", ".toml", ".sh", ".yml", ".bb", ".conf", ".run"];
 
 /// The two commands of the README.
-const README_COMMANDS: [&str; 2] = ["cargo xtask demo", "cargo xtask test"];
+const README_COMMANDS: [&str; 2] = ["cargo xtask appliance", "cargo xtask test"];
 
 /// Checks every text.
 ///
