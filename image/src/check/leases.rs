@@ -4,8 +4,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use postern::memory::Memory;
-use postern_config::partition::{PARTITION_BYTES_MIN, Store};
 use postern_core::spa::native::Request;
 use postern_e2e::keyring::{sealed, send};
 use postern_e2e::probe::Answer;
@@ -41,6 +39,7 @@ pub(super) fn cut_while_leasing(stage: &mut Stage<'_>) -> Result<()> {
     for cut in 1..=stage.options.cuts {
         let counter = u64::from(cut) * STRIDE;
         let packet = packet(id, counter)?;
+        device.lasts()?;
         send(&device.outside.namespace, APPLIANCE.into(), &packet)?;
         let seen_open = cut % 2 == 0;
         if seen_open {
@@ -63,6 +62,7 @@ pub(super) fn cut_while_leasing(stage: &mut Stage<'_>) -> Result<()> {
             replays += 1;
             ensure!(!opens_now(&device, packet)?, "cut {cut}: a packet has opened the door twice");
         }
+        stage.told(&format!("cut {cut}: {}", if leased { "its counter was leased" } else { "it was lost" }));
     }
     stage.told(&format!(
         "{replays} replays refused; {lost} packets were lost with the power, and counted later"
@@ -103,9 +103,7 @@ fn packet(id: [u8; 16], counter: u64) -> Result<Vec<u8>> {
 
 /// The highest counter that counts as used on the medium of a device that is off.
 fn ceiling(device: &Device) -> Result<u64> {
-    let octets = device.medium.read("config", 0, PARTITION_BYTES_MIN)?;
-    let store = Store::open(Memory(octets)).map_err(|error| anyhow!("no config partition: {error:?}"))?;
-    Ok(store.leases().iter().map(|lease| lease.ceiling).max().unwrap_or(0))
+    Ok(device.config()?.leases().iter().map(|lease| lease.ceiling).max().unwrap_or(0))
 }
 
 fn octets_of(id: &str) -> Result<[u8; 16]> {

@@ -5,8 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use postern::memory::Memory;
 use postern_board::{Board, Firmware};
+use postern_config::partition::{PARTITION_BYTES_MIN, Store};
 use postern_config::slots::{ATTEMPTS, Choice, Slot};
 use postern_e2e::Lab;
 use postern_e2e::probe::Answer;
@@ -162,6 +164,20 @@ impl Device {
         let medium = &self.medium;
         let healthy = |choice: &Choice| (choice.slot, choice.left, choice.trial) == (slot, ATTEMPTS, false);
         wait_for("the slot to be healthy", PATIENCE, || medium.choice().ok().filter(healthy).map(drop))
+    }
+
+    /// What its config partition holds.
+    pub(super) fn config(&self) -> Result<Store<Memory>> {
+        let octets = self.medium.read("config", 0, PARTITION_BYTES_MIN)?;
+        Store::open(Memory(octets)).map_err(|error| anyhow!("no config partition: {error:?}"))
+    }
+
+    /// Waits until this start counts as one that has lasted: after three in a row that did not, the gateway
+    /// would start in safe mode, and keep its doors shut.
+    pub(super) fn lasts(&self) -> Result<()> {
+        wait_for("the start to have lasted", PATIENCE, || {
+            self.config().ok().filter(|store| store.journal().unclean_boots == 0).map(drop)
+        })
     }
 
     /// Somebody at its serial console.

@@ -192,6 +192,7 @@ pub(super) fn cut_while_it_goes_on(stage: &mut Stage<'_>) -> Result<()> {
     let mut random = Random(u64::from(std::process::id()));
     let (mut old, mut new) = (0, 0);
     for cut in 1..=stage.options.cuts {
+        device.lasts()?;
         let begun = Instant::now();
         let bringing = tool::start_at(stage, &device, &words)?;
         let wait = Duration::from_millis(random.below(longest)).saturating_sub(begun.elapsed());

@@ -254,11 +254,12 @@ impl World {
         let mut deframer = Deframer::new();
         for &octet in octets {
             let Some(call) = client.session.take(octet) else { continue };
+            let quiet = matches!(&call, Ok(Call { request: Request::UpdatePart { .. }, .. }));
             let (configuration, machine) = (&mut self.configuration, &mut self.machine);
             let after = self.desk.handle(&mut client.session, call, configuration, machine, self.now);
             assert_eq!(after, After::GoOn);
             let unsent = client.session.unsent().to_vec();
-            assert!(!unsent.is_empty(), "every call is answered");
+            assert_eq!(unsent.is_empty(), quiet, "every call but parts of updates is answered");
             answers.extend(unsent.iter().filter_map(|&octet| deframer.take(octet)).map(Result::unwrap));
             client.session.sent(unsent.len());
         }
