@@ -222,8 +222,10 @@ pub(super) fn check(yocto: &Yocto) -> Result<String> {
         let mut job = job(yocto, "broken", &folder);
         job.tasks = case.tasks.to_vec();
         let _ = fs::remove_dir_all(job.build(yocto));
-        // BitBake takes what has a wrong sum out of the folder of downloads.
-        super::source::gather(yocto)?;
+        if !case.tasks.is_empty() {
+            // BitBake takes what has a wrong sum out of the folder of downloads.
+            super::source::gather(yocto)?;
+        }
         let complaints = job.try_run(yocto)?.complaints().join("\n");
         ensure!(!complaints.is_empty(), "nothing was noticed: {}", case.name);
         ensure!(complaints.contains(case.says), "{} is refused for another reason:\n{complaints}", case.name);

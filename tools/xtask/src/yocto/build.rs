@@ -50,9 +50,10 @@ pub(super) fn sysvinit(yocto: &Yocto) -> Result<String> {
 fn job(yocto: &Yocto, init: &str) -> Job {
     let mut job = Job::new(yocto, &format!("build-{init}"), MACHINE, DISTRO, init);
     let of = |recipe| ALL.map(|task| (recipe, task));
-    // With sysvinit the programs are those that were compiled with systemd.
-    job.tasks
-        .extend(of("postern").into_iter().filter(|(_, task)| init == "systemd" || *task != "do_compile"));
+    // With sysvinit the sources and the programs are those of the build with systemd.
+    job.settings.push(format!("STUB_SOURCES = \"{}\"", yocto.folder.join("sources").display()));
+    let again = ["do_configure", "do_install", "do_package"];
+    job.tasks.extend(of("postern").into_iter().filter(|(_, task)| init == "systemd" || again.contains(task)));
     if init == "systemd" {
         // The host's variant compiles the same files, which are unpacked already.
         job.tasks.extend(["do_configure", "do_compile", "do_install"].map(|task| ("postern-native", task)));
