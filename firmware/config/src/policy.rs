@@ -146,7 +146,7 @@ fn policy(stored: &StoredKey, doors: DoorSet) -> Policy {
 mod tests {
     use super::*;
     use crate::secret::Secret;
-    use crate::site::{StoredDoor, StoredRotating, StoredSequence, StoredStep};
+    use crate::site::{StoredDoor, StoredPort, StoredRotating, StoredSequence, StoredStep};
     use postern_core::rule::RuleError;
 
     fn native(name: &str, octets: &[u8]) -> StoredKey {
@@ -202,6 +202,9 @@ mod tests {
     fn rotating_sequences_and_lists_have_names_in_the_journal() {
         let mut site = site(&[native("maria", &[1; 32])]);
         site.doors[0].rotating = Some(rotating(0));
+        for door in &mut site.doors {
+            door.ports.push(StoredPort::Tcp(22)).unwrap();
+        }
         for line in 0..3 {
             let steps = Vec::from_slice(&[StoredStep::Tcp(1000 + line), StoredStep::Udp(7)]).unwrap();
             let (within_millis, reorder_millis, flags_mask, flags_value) = (5000, 0, 0x12, 2);
