@@ -331,7 +331,7 @@ fn native(oe: &Oe) -> Result<String> {
     ];
     let build = oe.build("build-native", "postern-qemuarm64", &settings)?;
     oe.shell(&build, "bitbake -c install postern-native")?;
-    let program = find(&build.join("tmp"), "usr/bin/postern")?;
+    let program = find(&build.join("tmp"), "*/image/*usr/bin/postern")?;
     let said = command::output(Command::new(&program).arg("--version"))?;
     Ok(format!("the host's tool says {}", said.trim()))
 }
@@ -385,8 +385,9 @@ fn armv7(oe: &Oe) -> Result<String> {
         mask(oe),
     ];
     let build = oe.build("build-armv7", "postern-qemuarm", &settings)?;
-    oe.shell(&build, "bitbake -c install postern")?;
-    let program = find(&build.join("tmp"), "usr/sbin/posternd")?;
+    // Installing wants pseudo-native, which is downloaded; Debian's fakeroot does not stand in for it.
+    oe.shell(&build, "bitbake -c compile postern")?;
+    let program = find(&build.join("tmp"), "*/release/posternd")?;
     let said = command::output(Command::new("file").arg("--brief").arg(&program))?;
     ensure!(said.contains("ELF 32-bit LSB") && said.contains("ARM"), "posternd is {said}");
     let octets = fs::metadata(&program)?.len();
@@ -405,14 +406,9 @@ fn modules(oe: &Oe) -> Result<Vec<String>> {
     Ok(text.split_whitespace().filter(|word| word.starts_with("kernel-module-")).map(str::to_owned).collect())
 }
 
-/// A file that was installed below a build folder.
-fn find(folder: &Path, end: &str) -> Result<PathBuf> {
-    let said = command::output(Command::new("find").arg(folder).args([
-        "-path",
-        &format!("*/image/*{end}"),
-        "-type",
-        "f",
-    ]))?;
-    let first = said.lines().next().with_context(|| format!("no {end} was installed"))?;
+/// A file below a build folder.
+fn find(folder: &Path, path: &str) -> Result<PathBuf> {
+    let said = command::output(Command::new("find").arg(folder).args(["-path", path, "-type", "f"]))?;
+    let first = said.lines().next().with_context(|| format!("there is no {path}"))?;
     Ok(PathBuf::from(first))
 }
