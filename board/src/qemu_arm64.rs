@@ -39,7 +39,7 @@ pub(crate) const BOARD: Board = Board {
         sizes: Sizes::REFERENCE,
     },
     budgets: Budgets {
-        daemon_bytes: 1664 * 1024,
+        daemon_bytes: 1696 * 1024,
         firmware_bytes: 6 * 1024 * 1024,
         daemon_resident_kib: 5120,
         gate_up_s: 30,

@@ -51,6 +51,9 @@ fn environment(yocto: &Yocto) -> Result<()> {
     Ok(())
 }
 
+/// What the image's daemon is told of its slots.
+const UPDATES: [&str; 4] = ["--slots", "--slot", "--board", "--release"];
+
 /// CRC-32 of IEEE 802.3, bit by bit.
 fn crc32(octets: &[u8]) -> u32 {
     !octets.iter().fold(u32::MAX, |sum, octet| {
@@ -133,6 +136,10 @@ fn image_options(yocto: &Yocto) -> Result<BTreeSet<String>> {
             .replace("$WATCHDOG", &text("watchdog"));
         found.extend(options(&line));
     }
+    // Slots are written by RAUC or SWUpdate there, not by the daemon.
+    let before = found.len();
+    found.retain(|option| !UPDATES.iter().any(|name| option.split(' ').next() == Some(name)));
+    ensure!(found.len() + UPDATES.len() == before, "the image is started without {UPDATES:?}: {found:?}");
     ensure!(found.len() >= 4, "image/files/root/etc/init.d/posternd is not read any more: {found:?}");
     Ok(found)
 }
