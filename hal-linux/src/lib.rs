@@ -9,6 +9,7 @@ pub mod confine;
 pub mod control;
 pub mod default_route;
 pub mod firewall;
+pub mod heap;
 pub mod link_watch;
 mod netlink;
 pub mod partition;

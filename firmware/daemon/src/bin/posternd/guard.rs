@@ -90,6 +90,7 @@ impl Guard {
     #[inline(never)]
     pub(crate) fn watch(mut self: Box<Self>, options: &Options) -> Result<End, String> {
         // Before memory is locked: what only the start needed does not stay.
+        postern_hal_linux::heap::release_unused();
         postern_hal_linux::stack::release_unused();
         // Last: everything is open, and nothing of the network was read yet.
         let confinement = confinement::enter(options)?;
@@ -123,6 +124,7 @@ impl Guard {
     }
 
     /// One turn, one look at our own health, and one wait; `awake_since` the last wait ended.
+    #[inline(never)]
     fn once(&mut self, awake_since: Instant) -> Result<Wake, String> {
         let now = self.clock.now();
         let look_after = self.shell.look_after_capture(now);
@@ -149,6 +151,7 @@ impl Guard {
     }
 
     /// Returns whether the machine is to be started again, and may be.
+    #[inline(never)]
     fn look_after_update(&mut self) -> bool {
         let Some(updates) = &mut self.desk.updates else { return false };
         let now = self.clock.now();
@@ -159,6 +162,7 @@ impl Guard {
         wanted && self.shell.allow_reboot
     }
 
+    #[inline(never)]
     fn serve(&mut self) -> After {
         let now = self.clock.now();
         self.peers.serve(&mut self.desk, &mut self.configuration, &mut self.shell, now)
@@ -166,6 +170,7 @@ impl Guard {
 
     /// Reads the store again, when another one lies at its path. Whatever is wrong with it, the old
     /// configuration stays in force.
+    #[inline(never)]
     fn reload(&mut self) {
         let now = self.clock.now();
         if let Err(reason) = self.try_reload(now) {

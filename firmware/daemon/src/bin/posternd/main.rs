@@ -90,6 +90,7 @@ fn read(options: &Options) -> Result<(Configuration<LinuxPartition>, RuleSet), F
     Ok((configuration, rules))
 }
 
+#[inline(never)]
 fn check(options: &Options) -> Result<(), Failure> {
     let (configuration, rules) = read(options)?;
     let text = format!(
@@ -108,6 +109,7 @@ fn check(options: &Options) -> Result<(), Failure> {
 /// Puts the gate up and leaves it. Grants there are stay: a daemon that starts later accounts for them.
 /// When the store cannot be used, the ports of the factory profile are shut, by whichever packet filter
 /// there is, and that is a failure all the same.
+#[inline(never)]
 fn shut(options: &Options) -> Result<(), Failure> {
     let put_up = |site: &Site, rules: &RuleSet| {
         let mut gate = Gate::new(site)?;
@@ -136,11 +138,13 @@ fn shut(options: &Options) -> Result<(), Failure> {
     Err(failure)
 }
 
+#[inline(never)]
 fn uninstall(options: &Options) -> Result<(), Failure> {
     let (configuration, _) = read(options)?;
     Gate::new(configuration.site()).and_then(|mut gate| gate.remove()).map_err(Failure::Other)
 }
 
+#[inline(never)]
 fn run(options: &Options) -> Result<(), Failure> {
     let identity = Identity::of_this_process();
     let diagnostics = match options.log {
