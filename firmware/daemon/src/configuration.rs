@@ -77,8 +77,6 @@ pub struct Configuration<P> {
     factory: Box<Site>,
     trial: Option<RunningTrial>,
     staging: Staging,
-    /// Octets of a payload on its way out or in.
-    scratch: Box<[u8]>,
     failed: bool,
     /// A failure nobody has been told of.
     untold: bool,
@@ -109,8 +107,7 @@ impl<P: Partition> Configuration<P> {
     /// Chooses what is in force: the newest configuration that counts and that this version can
     /// run, or else the factory profile. Does not write.
     pub fn choose(mut store: Store<P>, factory: Box<Site>) -> Self {
-        let mut scratch = vec![0; PAYLOAD_BYTES_MAX].into_boxed_slice();
-        let running = newest_that_runs(&mut store, &mut scratch).unwrap_or_else(|| Running {
+        let running = newest_that_runs(&mut store, &mut scratch()).unwrap_or_else(|| Running {
             site: factory.clone(),
             generation: 0,
             digest: [0; 32],
@@ -133,7 +130,6 @@ impl<P: Partition> Configuration<P> {
             factory,
             trial: None,
             staging: Staging::new(),
-            scratch,
             failed: false,
             untold: false,
             live: heapless::Vec::new(),
@@ -208,7 +204,7 @@ impl<P: Partition> Configuration<P> {
         }
         // What cannot be read at the moment is not forgotten by the store, but is not there either.
         match self.store.choice() {
-            Choice::Slot(index) => self.store.read(index, &mut self.scratch).is_ok(),
+            Choice::Slot(index) => self.store.read(index, &mut scratch()).is_ok(),
             Choice::Factory => true,
         }
     }
@@ -223,7 +219,7 @@ impl<P: Partition> Configuration<P> {
         machine: &mut impl Machine,
         now: Instant,
     ) -> Result<(), String> {
-        let next = newest_that_runs(&mut store, &mut self.scratch).ok_or("it holds no configuration")?;
+        let next = newest_that_runs(&mut store, &mut scratch()).ok_or("it holds no configuration")?;
         let rules = next.site.rules().map_err(|error| format!("its rules cannot be run: {error:?}"))?;
         // A partition that was never used has no device yet, for which its keys are made.
         let keys = match store.identity() {
@@ -419,8 +415,9 @@ impl<P: Partition> Configuration<P> {
         };
         let mut site = running.site;
         held::hide(&mut site, &self.device.key);
-        let bytes = schema::encode(&site, &mut self.scratch).map_err(|_| Refusal::Medium)?;
-        let payload = self.scratch.get(..bytes).unwrap_or_default();
+        let mut scratch = scratch();
+        let bytes = schema::encode(&site, &mut scratch).map_err(|_| Refusal::Medium)?;
+        let payload = scratch.get(..bytes).unwrap_or_default();
         let from = usize::try_from(offset).unwrap_or(usize::MAX);
         let part = payload.get(from..).unwrap_or_default();
         let part = part.get(..CHUNK_BYTES_MAX).unwrap_or(part);
@@ -505,7 +502,7 @@ impl<P: Partition> Configuration<P> {
     fn of_history(&mut self, generation: u64) -> Result<Running, Refusal> {
         let wanted = |slot: &SlotState| slot.header().is_some_and(|header| header.generation == generation);
         let index = self.store.slots().iter().position(wanted).ok_or(Refusal::NotFound)?;
-        read_slot(&mut self.store, index, &mut self.scratch).ok_or(Refusal::NotFound)
+        read_slot(&mut self.store, index, &mut scratch()).ok_or(Refusal::NotFound)
     }
 
     fn refused_slots(&self) -> impl Iterator<Item = (u8, &'static str)> + '_ {
@@ -547,6 +544,11 @@ fn keys_of<P: Partition>(site: &Site, store: &Store<P>, device: [u8; 16]) -> Res
 
 fn bad_keys(error: &KeysError) -> String {
     format!("its keys cannot be honoured: {error:?}")
+}
+
+/// Room for the octets of a payload on its way out or in. Not kept: changes are rare.
+fn scratch() -> Box<[u8]> {
+    vec![0; PAYLOAD_BYTES_MAX].into_boxed_slice()
 }
 
 /// The newest configuration that counts, falling back where this version cannot run one: it may

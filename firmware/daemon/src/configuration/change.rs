@@ -156,9 +156,10 @@ impl<P: Partition> Configuration<P> {
     ) -> Result<InForce, Refusal> {
         let Change { site, rules, floor, standing, by } = change;
         let until = trial_end(standing, now)?;
+        let mut scratch = super::scratch();
         let bytes =
-            schema::encode(&site, &mut self.scratch).map_err(|_| Refusal::Invalid(InvalidConfig::TooLong))?;
-        let digest: [u8; 32] = Sha256::digest(self.scratch.get(..bytes).unwrap_or_default()).into();
+            schema::encode(&site, &mut scratch).map_err(|_| Refusal::Invalid(InvalidConfig::TooLong))?;
+        let digest: [u8; 32] = Sha256::digest(scratch.get(..bytes).unwrap_or_default()).into();
         if digest == self.running.digest && floor == self.running.floor {
             // The same again: for good or on trial, there is nothing to write and nothing to lose.
             return Ok(InForce { generation: self.running.generation, written: false });
@@ -175,7 +176,7 @@ impl<P: Partition> Configuration<P> {
             return Err(not_applied(reason));
         }
         let kind = if until.is_some() { Kind::Trial } else { Kind::Permanent };
-        let payload = self.scratch.get(..bytes).unwrap_or_default();
+        let payload = scratch.get(..bytes).unwrap_or_default();
         let header = match self.store.commit(payload, SCHEMA, floor, kind) {
             Ok(header) => header,
             Err(error) => {

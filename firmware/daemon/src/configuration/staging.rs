@@ -10,14 +10,14 @@ use sha2::{Digest, Sha256};
 #[derive(Debug)]
 pub(super) struct Staging {
     arriving: Option<Arriving>,
-    payload: Box<[u8]>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Arriving {
     peer: u32,
     schema: u16,
-    bytes: usize,
+    /// As long as it was announced; made for it and freed with it.
+    payload: Box<[u8]>,
     arrived: usize,
     digest: [u8; 32],
     expires: Instant,
@@ -25,7 +25,7 @@ struct Arriving {
 
 impl Staging {
     pub(super) fn new() -> Self {
-        Self { arriving: None, payload: vec![0; PAYLOAD_BYTES_MAX].into_boxed_slice() }
+        Self { arriving: None }
     }
 
     pub(super) fn begin(
@@ -37,13 +37,14 @@ impl Staging {
         now: Instant,
     ) -> Result<(), Refusal> {
         self.expire(now);
-        if self.arriving.is_some_and(|arriving| arriving.peer != peer) {
+        if self.arriving.as_ref().is_some_and(|arriving| arriving.peer != peer) {
             return Err(Refusal::Busy);
         }
-        let bytes = usize::try_from(bytes).ok().filter(|&bytes| bytes <= self.payload.len());
+        let bytes = usize::try_from(bytes).ok().filter(|&bytes| bytes <= PAYLOAD_BYTES_MAX);
         let bytes = bytes.ok_or(Refusal::Invalid(InvalidConfig::TooLong))?;
         let expires = now + STAGING_IDLE;
-        self.arriving = Some(Arriving { peer, schema, bytes, arrived: 0, digest, expires });
+        let payload = vec![0; bytes].into_boxed_slice();
+        self.arriving = Some(Arriving { peer, schema, payload, arrived: 0, digest, expires });
         Ok(())
     }
 
@@ -53,10 +54,10 @@ impl Staging {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         let end = offset.saturating_add(part.len());
         // The same part once more, because its answer was lost, does no harm.
-        if offset > arriving.arrived || end > arriving.bytes {
+        if offset > arriving.arrived || end > arriving.payload.len() {
             return Err(Refusal::OutOfOrder);
         }
-        self.payload.get_mut(offset..end).ok_or(Refusal::OutOfOrder)?.copy_from_slice(part);
+        arriving.payload.get_mut(offset..end).ok_or(Refusal::OutOfOrder)?.copy_from_slice(part);
         arriving.arrived = arriving.arrived.max(end);
         arriving.expires = now + STAGING_IDLE;
         Ok(())
@@ -64,9 +65,10 @@ impl Staging {
 
     /// The site that `peer` brought.
     pub(super) fn site(&self, peer: u32) -> Result<Box<Site>, Refusal> {
-        let whole = |arriving: &&Arriving| arriving.peer == peer && arriving.arrived == arriving.bytes;
+        let whole =
+            |arriving: &&Arriving| arriving.peer == peer && arriving.arrived == arriving.payload.len();
         let arriving = self.arriving.as_ref().filter(whole).ok_or(Refusal::OutOfOrder)?;
-        let payload = self.payload.get(..arriving.bytes).unwrap_or_default();
+        let payload = &arriving.payload;
         if <[u8; 32]>::from(Sha256::digest(payload)) != arriving.digest {
             return Err(Refusal::Invalid(InvalidConfig::Digest));
         }
@@ -80,18 +82,18 @@ impl Staging {
 
     /// Octets and digest of what is arriving.
     pub(super) fn announced(&self) -> Option<(usize, [u8; 32])> {
-        self.arriving.map(|arriving| (arriving.bytes, arriving.digest))
+        self.arriving.as_ref().map(|arriving| (arriving.payload.len(), arriving.digest))
     }
 
     pub(super) fn peer_left(&mut self, peer: u32) {
-        self.arriving = self.arriving.filter(|arriving| arriving.peer != peer);
+        self.arriving.take_if(|arriving| arriving.peer == peer);
     }
 
     pub(super) fn expires_at(&self) -> Option<Instant> {
-        self.arriving.map(|arriving| arriving.expires)
+        self.arriving.as_ref().map(|arriving| arriving.expires)
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
-        self.arriving = self.arriving.filter(|arriving| arriving.expires > now);
+        self.arriving.take_if(|arriving| arriving.expires <= now);
     }
 }
