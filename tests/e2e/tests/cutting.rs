@@ -17,7 +17,8 @@ fn door(name: &str, port: u16, knocks: &[Payload], open_for: &str) -> DoorText {
 
 fn connections_end_with_their_grant(backend: Backend) {
     let site = Site::new(backend)
-        .door(door("ssh", SSH, &TCP, "4s").with("cut_at_end = true").close_sequence(&ECHO))
+        // Long enough to come in on a machine that does other things as well.
+        .door(door("ssh", SSH, &TCP, "8s").with("cut_at_end = true").close_sequence(&ECHO))
         .door(door("modbus", MODBUS, &UDP, "4s"));
     let mut scene = Scene::set(&site).unwrap();
     let [cuts, goes_on] = [SSH, MODBUS].map(|port| SocketAddr::new(scene.gateway.v4.into(), port));

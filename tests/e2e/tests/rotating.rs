@@ -185,7 +185,9 @@ fn the_lines_of_an_imported_list_count_once(backend: Backend) {
             stranger_knocks(&scene, used);
         }
         scene.expect_client_out(scene.ssh()).unwrap();
-        let granted = scene.gate.log_with("GRANT");
+        let mut granted = scene.gate.log_with("GRANT");
+        // What the line had opened may not have run out when the gateway is back; nothing new was let in.
+        granted.retain(|line| !line.contains("proof=adopted"));
         assert!(granted.is_empty(), "{granted:?}");
     }
 }
