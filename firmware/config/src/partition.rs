@@ -113,9 +113,14 @@ const _: () = assert!(LEASE_RECORDS * LEASE_SECTORS * SECTOR_BYTES <= COPY_BYTES
 const _: () = assert!(LEASES_AT + COPIES * COPY_BYTES == PARTITION_BYTES_MIN);
 const _: () = assert!(slot_offset(0) % 4096 == 0);
 
-/// CRC-32C (Castagnoli, RFC 3720 appendix B.4): finds accidents, proves nothing. 16 KiB of tables:
-/// opening a store checks some dozen sectors, which is most of its time.
-static CRC: crc::Crc<u32, crc::Table<16>> = crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISCSI);
+/// How many octets of a check sum are taken at once, each with a table of 1 KiB.
+#[cfg(feature = "fast-crc")]
+type Lanes = crc::Table<16>;
+#[cfg(not(feature = "fast-crc"))]
+type Lanes = crc::Table<1>;
+
+/// CRC-32C (Castagnoli, RFC 3720 appendix B.4): finds accidents, proves nothing.
+static CRC: crc::Crc<u32, Lanes> = crc::Crc::<u32, Lanes>::new(&crc::CRC_32_ISCSI);
 
 #[cfg(test)]
 mod tests;

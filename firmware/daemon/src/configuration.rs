@@ -74,7 +74,8 @@ pub struct Configuration<P> {
     device: Device,
     store: Store<P>,
     running: Running,
-    factory: Box<Site>,
+    /// The factory profile as a payload, which is a hundredth of its size as a site.
+    factory: Box<[u8]>,
     trial: Option<RunningTrial>,
     staging: Staging,
     failed: bool,
@@ -107,12 +108,11 @@ impl<P: Partition> Configuration<P> {
     /// Chooses what is in force: the newest configuration that counts and that this version can
     /// run, or else the factory profile. Does not write.
     pub fn choose(mut store: Store<P>, factory: Box<Site>) -> Self {
-        let running = newest_that_runs(&mut store, &mut scratch()).unwrap_or_else(|| Running {
-            site: factory.clone(),
-            generation: 0,
-            digest: [0; 32],
-            floor: 0,
-        });
+        let mut scratch = scratch();
+        let running = newest_that_runs(&mut store, &mut scratch);
+        let octets = schema::encode(&factory, &mut scratch).ok().and_then(|bytes| scratch.get(..bytes));
+        let octets = octets.map(Box::from).unwrap_or_default();
+        let running = running.unwrap_or(Running { site: factory, generation: 0, digest: [0; 32], floor: 0 });
         // The factory profile is as safe as can be.
         let safe = match supervision::start_after(store.journal().unclean_boots) {
             Start::Safe { retry_after } if running.generation != 0 => {
@@ -127,7 +127,7 @@ impl<P: Partition> Configuration<P> {
             lost_trial,
             store,
             running,
-            factory,
+            factory: octets,
             trial: None,
             staging: Staging::new(),
             failed: false,

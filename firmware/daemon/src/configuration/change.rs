@@ -133,13 +133,15 @@ impl<P: Partition> Configuration<P> {
     /// # Errors
     /// [`Refusal::Medium`] and [`Refusal::NotApplied`].
     pub fn wipe(&mut self, account: &Name, machine: &mut impl Machine, now: Instant) -> Result<(), Refusal> {
-        let rules = self.factory.rules().map_err(|_| Refusal::NotApplied)?;
-        let keys = super::keys_of(&self.factory, &self.store, self.device.id);
+        let factory = schema::decode(SCHEMA, &self.factory).map(Box::new);
+        let factory = factory.map_err(|_| Refusal::NotApplied)?;
+        let rules = factory.rules().map_err(|_| Refusal::NotApplied)?;
+        let keys = super::keys_of(&factory, &self.store, self.device.id);
         let keys = keys.map_err(|_| Refusal::NotApplied)?;
         self.note_live(&keys);
-        machine.apply(&self.factory, rules, keys, now).map_err(not_applied)?;
+        machine.apply(&factory, rules, keys, now).map_err(not_applied)?;
         let old = self.running.generation;
-        self.running = Running { site: self.factory.clone(), generation: 0, digest: [0; 32], floor: 0 };
+        self.running = Running { site: factory, generation: 0, digest: [0; 32], floor: 0 };
         self.trial = None;
         self.another_runs(now);
         self.staging = Staging::new();

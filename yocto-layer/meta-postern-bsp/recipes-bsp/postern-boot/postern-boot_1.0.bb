@@ -65,6 +65,9 @@ do_compile() {
     for expected in 'setenv root root-a' 'setenv root root-b' 'root=PARTLABEL='; do
         grep -q "$expected" boot.cmd || bbfatal "boot.sed does not fit boot.cmd: there is no $expected"
     done
+    kernels=$(grep -o 'kernel-[ab];' boot.cmd | wc -l)
+    roots=$(grep -o 'root-[ab];' boot.cmd | wc -l)
+    [ "$kernels" = "$roots" ] || bbfatal "boot.sed does not fit boot.cmd: $kernels times a kernel, $roots times a root"
     sed -i -e 's,@ENVIRONMENT_ADDRESS@,${POSTERN_ENVIRONMENT_ADDRESS},' -e 's,@FIT_ADDRESS@,${POSTERN_FIT_ADDRESS},' \
         -e 's,@INTERFACE@,${POSTERN_UBOOT_INTERFACE},' -e 's,@DEVICE@,${POSTERN_UBOOT_DEVICE},' \
         -e 's|@ARGUMENTS@|${POSTERN_ARGUMENTS}|' -e "s,@BOOT@,$what," boot.cmd
