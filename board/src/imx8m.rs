@@ -43,7 +43,7 @@ pub(crate) const BOARD: Board = Board {
     budgets: Budgets {
         daemon_bytes: 1696 * 1024,
         firmware_bytes: 6 * 1024 * 1024,
-        daemon_resident_kib: 5120,
+        daemon_resident_kib: 5376,
         gate_up_s: 15,
     },
     capture_ring_bytes: 4 * 1024 * 1024,

@@ -41,7 +41,7 @@ pub(crate) const BOARD: Board = Board {
     budgets: Budgets {
         daemon_bytes: 1696 * 1024,
         firmware_bytes: 6 * 1024 * 1024,
-        daemon_resident_kib: 5120,
+        daemon_resident_kib: 5376,
         gate_up_s: 30,
     },
     capture_ring_bytes: 2 * 1024 * 1024,
