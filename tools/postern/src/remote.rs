@@ -12,7 +12,7 @@
 //! | [`edit`] | `config set` |
 //! | [`bundle`] | `config export`, `backup` |
 //! | [`look`] | commands that change nothing |
-//! | [`update`] | another release of the whole system |
+//! | `update` | another release of the whole system |
 //! | [`answer`] | text for people, JSON for scripts |
 //! | [`failure`] | why not, and the exit status |
 
