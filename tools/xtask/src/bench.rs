@@ -25,6 +25,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let programs = workspace.target.join("release");
     let mut bench = as_root(programs.join("bench"))?;
     setup::install(setup::TEST)?;
+    setup::install(setup::BENCH)?;
     command::run(&mut cargo_line("build --locked --release -p posternd -p postern -p postern-bench --bins"))?;
     bench.env("POSTERN_BIN_DIR", &programs).args(&options.name).args(&options.rest);
     command::run(&mut bench)

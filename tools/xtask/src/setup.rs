@@ -49,6 +49,9 @@ pub(crate) const TEST: &[&str] = &[
     "g++",
 ];
 
+/// What the benchmarks need on top of the tests: the peer for Single Packet Authorization.
+pub(crate) const BENCH: &[&str] = &["fwknop-server"];
+
 /// What the image needs on top: cross compilers, the tools that assemble it, and QEMU to boot it.
 pub(crate) const IMAGE: &[&str] = &[
     "gcc-aarch64-linux-gnu",
@@ -97,7 +100,7 @@ pub(crate) const YOCTO: &[&str] = &[
 
 /// Services that come with these packages or with what they depend on, and that Debian would start
 /// at every boot.
-const SERVICES: [&str; 3] = ["ssh", "knockd", "cron"];
+const SERVICES: [&str; 4] = ["ssh", "knockd", "fwknop-server", "cron"];
 
 /// What to install.
 #[derive(Debug, clap::Args)]

@@ -120,8 +120,9 @@ pub(super) fn flood(effort: Effort) -> Result<Table> {
     for (subject, format) in subjects {
         let rates: &[u32] = if subject == Subject::Fwknopd { &[0, 1, 3, 10, 100] } else { &[0, 10, 100] };
         for &kpps in rates {
-            // A thousand clients where a thousandth is claimed; who lets nobody in is not asked so often.
-            let crowds = if kpps == 100 && format == Format::Native && !effort.brief { 4 } else { 1 };
+            // Over a thousand clients where a thousandth is claimed; who lets nobody in is not asked so often.
+            let is_claimed = kpps == 100 && subject != Subject::Fwknopd && !effort.brief;
+            let crowds = if is_claimed { 5 } else { 1 };
             let clients = if crowds > 1 { CLIENTS - 2 } else { effort.samples.min(50) };
             table.row(cell(subject, format, kpps * 1000, crowds, clients)?);
         }
