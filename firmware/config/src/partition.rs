@@ -113,14 +113,18 @@ const _: () = assert!(LEASE_RECORDS * LEASE_SECTORS * SECTOR_BYTES <= COPY_BYTES
 const _: () = assert!(LEASES_AT + COPIES * COPY_BYTES == PARTITION_BYTES_MIN);
 const _: () = assert!(slot_offset(0) % 4096 == 0);
 
-/// How many octets of a check sum are taken at once, each with a table of 1 KiB.
-#[cfg(feature = "fast-crc")]
-type Lanes = crc::Table<16>;
+/// CRC-32C (Castagnoli, RFC 3720 appendix B.4): finds accidents, proves nothing. A table of 1 KiB.
 #[cfg(not(feature = "fast-crc"))]
-type Lanes = crc::Table<1>;
+fn check_sum(bytes: &[u8]) -> u32 {
+    static CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
+    CRC.checksum(bytes)
+}
 
-/// CRC-32C (Castagnoli, RFC 3720 appendix B.4): finds accidents, proves nothing.
-static CRC: crc::Crc<u32, Lanes> = crc::Crc::<u32, Lanes>::new(&crc::CRC_32_ISCSI);
+/// The same by the processor's own instruction.
+#[cfg(feature = "fast-crc")]
+fn check_sum(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes)
+}
 
 #[cfg(test)]
 mod tests;

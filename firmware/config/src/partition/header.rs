@@ -20,7 +20,7 @@
 use postern_core::port::SECTOR_BYTES;
 
 use super::seal::{self, SEAL_BYTES, Sealed};
-use super::{CRC, PAYLOAD_BYTES_MAX};
+use super::{PAYLOAD_BYTES_MAX, check_sum};
 
 const MAGIC: [u8; 8] = *b"PSTRNSLT";
 const LAYOUT: u16 = 1;
@@ -143,7 +143,7 @@ pub(super) fn get<const N: usize>(sector: &[u8; SECTOR_BYTES], at: usize) -> [u8
 
 /// Writes the check sum into the last four octets.
 pub(super) fn seal(sector: &mut [u8; SECTOR_BYTES]) {
-    let crc = CRC.checksum(sector.get(..CRC_AT).unwrap_or_default());
+    let crc = check_sum(sector.get(..CRC_AT).unwrap_or_default());
     put(sector, CRC_AT, &crc.to_le_bytes());
 }
 
@@ -153,7 +153,7 @@ pub(super) fn check_seal(sector: &[u8; SECTOR_BYTES], magic: &[u8; 8]) -> Result
         let blank = sector.iter().all(|&byte| byte == 0) || sector.iter().all(|&byte| byte == 0xff);
         return Err(if blank { HeaderError::Blank } else { HeaderError::Damaged });
     }
-    let crc = CRC.checksum(sector.get(..CRC_AT).unwrap_or_default());
+    let crc = check_sum(sector.get(..CRC_AT).unwrap_or_default());
     if u32::from_le_bytes(get(sector, CRC_AT)) == crc { Ok(()) } else { Err(HeaderError::Damaged) }
 }
 

@@ -23,7 +23,7 @@ use postern_core::port::SECTOR_BYTES;
 
 use super::header::HeaderError;
 use super::seal::{self, SEAL_BYTES, Sealed};
-use super::{CRC, LEASE_RECORDS, LEASE_SECTORS};
+use super::{LEASE_RECORDS, LEASE_SECTORS, check_sum};
 
 /// Leases kept: of every key there may be, and of some that were taken away, so that a key that
 /// comes back knows what it used.
@@ -143,7 +143,7 @@ impl Leases {
             let seal = seal::seal(key, Sealed::Leases, &[record.get(..SEAL_AT).unwrap_or_default()]);
             put(&mut record, SEAL_AT, &seal);
         }
-        let crc = CRC.checksum(record.get(..CRC_AT).unwrap_or_default());
+        let crc = check_sum(record.get(..CRC_AT).unwrap_or_default());
         put(&mut record, CRC_AT, &crc.to_le_bytes());
         record
     }
@@ -157,7 +157,7 @@ impl Leases {
             let blank = record.iter().all(|&octet| octet == 0) || record.iter().all(|&octet| octet == 0xff);
             return Err(if blank { HeaderError::Blank } else { HeaderError::Damaged });
         }
-        let crc = CRC.checksum(record.get(..CRC_AT).unwrap_or_default());
+        let crc = check_sum(record.get(..CRC_AT).unwrap_or_default());
         if u32::from_le_bytes(get(record, CRC_AT)) != crc {
             return Err(HeaderError::Damaged);
         }

@@ -465,3 +465,15 @@ fn a_record_that_a_cut_left_in_one_copy_is_written_again_before_the_next() {
         assert_eq!(store.leases().ceiling(1), Some(200), "copy {copy}");
     }
 }
+
+/// RFC 3720, appendix B.4, and by the table, whichever way this build does it.
+#[test]
+fn check_sums_are_those_of_castagnoli() {
+    assert_eq!(check_sum(&[0; 32]), 0x8a91_36aa);
+    assert_eq!(check_sum(&[0xff; 32]), 0x62a8_ab43);
+    let table = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
+    let bytes: Vec<u8> = (0..=255).cycle().take(1532).collect();
+    for length in 0..=bytes.len() {
+        assert_eq!(check_sum(&bytes[..length]), table.checksum(&bytes[..length]), "{length} octets");
+    }
+}
