@@ -16,8 +16,9 @@ use crate::knock::Knock;
 use crate::knock::Step;
 use crate::limiter::{Limiter, Verdict};
 use crate::limits::{EFFECTS_MAX, TABLE_UNITS};
-use crate::matcher::{Matcher, MatcherCounters, Progress};
+use crate::matcher::{Matcher, MatcherCounters, Outcome, Progress};
 use crate::port::{CeilingWrite, FirewallCommand, FirewallError, Frame, JournalFailed};
+use crate::reach::{Reach, Reached};
 use crate::rule::{DoorId, Name, Purpose, RuleSet, SequenceId};
 use crate::spa::key::KeyTag;
 use crate::spa::policy::WallTime;
@@ -163,6 +164,7 @@ pub struct Engine<const UNITS: usize = TABLE_UNITS> {
     denials: Limiter,
     detectors: Detectors,
     counters: Counters,
+    reach: Reach,
     trace: Option<Trace>,
     spa: spa::Spa,
 }
@@ -179,6 +181,7 @@ impl<const UNITS: usize> Engine<UNITS> {
             denials: Limiter::new(),
             detectors: Detectors::new(),
             counters: Counters::default(),
+            reach: Reach::new(),
             trace: None,
             spa: spa::Spa::new(),
         }
@@ -217,6 +220,7 @@ impl<const UNITS: usize> Engine<UNITS> {
         self.spa.replace_keys(keys);
         self.await_rows();
         self.matcher.rules_replaced(self.rules.within_longest(), now);
+        self.reach.forget();
         self.grants.rules_replaced(&self.rules, now);
         self.audit.push(Event::ConfigApplied { doors: self.door_count() }, now);
     }
@@ -279,6 +283,13 @@ impl<const UNITS: usize> Engine<UNITS> {
         Counters { matcher: self.matcher.counters(), spa: self.spa.counters, ..self.counters }
     }
 
+    /// How far anybody came in a sequence since the rules were put in force; nothing of a sequence that
+    /// stands in a row, whose knocks change.
+    pub fn reached(&self, sequence: SequenceId) -> Option<Reached> {
+        let is_fixed = self.rules.sequence(sequence).is_some() && self.rules.row_of(sequence).is_none();
+        is_fixed.then(|| self.reach.of(sequence))
+    }
+
     /// The oldest audit record; it stays until [`Engine::record_written`].
     pub fn next_record(&mut self, now: Instant) -> Option<&Record> {
         self.audit.next(now)
@@ -339,6 +350,7 @@ impl<const UNITS: usize> Engine<UNITS> {
         } else {
             self.counters.knocks += 1;
         }
+        self.note_reach(knock.step, &outcome);
         for &(sequence, progress) in &outcome.progress {
             match progress {
                 Progress::Completed => self.completed(sequence, knock, now),
@@ -351,6 +363,14 @@ impl<const UNITS: usize> Engine<UNITS> {
         }
         self.trace =
             Some(Trace { knock: *knock, guard_touched: outcome.guard_touched, progress: outcome.progress });
+    }
+
+    /// The matcher tells of every place of a knock, in their order.
+    fn note_reach(&mut self, step: Step, outcome: &Outcome) {
+        for (&place, &(_, progress)) in self.rules.places_of(step).iter().zip(&outcome.progress) {
+            let knocks = self.rules.sequence(place.sequence).map_or(0, |sequence| sequence.steps.len());
+            self.reach.note(place, progress, knocks);
+        }
     }
 
     /// What the detectors found goes into the audit trail and nowhere else.

@@ -15,7 +15,7 @@
 //! | [`engine`] | an [`engine::Input`] | [`engine::Effects`] for the shell |
 //!
 //! [`rule`] is the configuration already proved valid, [`audit`] the bounded record of what
-//! happened, [`port`] the few traits a shell implements, [`limits`] every capacity.
+//! happened, [`reach`] how far anybody came, [`port`] the few traits a shell implements, [`limits`] every capacity.
 //!
 //! # Running it
 //!
@@ -40,6 +40,7 @@ pub mod limiter;
 pub mod limits;
 pub mod matcher;
 pub mod port;
+pub mod reach;
 pub mod recent;
 pub mod rule;
 pub mod spa;

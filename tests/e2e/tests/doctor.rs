@@ -13,6 +13,7 @@ both_back_ends!(
     faults_of_the_firewall,
     faults_of_interfaces_and_daemon,
     faults_of_services_and_store,
+    knocks_that_never_arrive_are_told_from_those_that_lead_nowhere,
     a_door_behind_needs_a_gateway_that_forwards,
     a_selftest_does_everything_once_and_changes_nothing,
 );
@@ -208,6 +209,33 @@ fn faults_of_services_and_store(backend: Backend) {
     let (object, _) = examine_store(&scene, &copy, &[]);
     let found = codes(&object);
     assert!(found.iter().any(|code| code == "store-slot-refused" || code == "store-no-config"), "{found:?}");
+}
+
+fn knocks_that_never_arrive_are_told_from_those_that_lead_nowhere(backend: Backend) {
+    let scene = scene(backend);
+    let ours = ["knock-never-heard", "knocks-out-of-turn"];
+    expect_none_of(&scene, &ours);
+    // What a router on the way does that lets no UDP through.
+    let [first, second, third, fourth] = MIXED;
+    scene.knock(&[first, third, fourth]).unwrap();
+    wait_until("the knocks to be heard", || {
+        codes(&examine(&scene, &[]).0).contains(&ours[0].to_owned()).then_some(())
+    })
+    .unwrap();
+    expect(&scene, "knock-never-heard", Some("not-recognised"));
+    let (object, _) = examine(&scene, &[]);
+    let finding = object["findings"].as_array().unwrap().iter().find(|finding| finding["code"] == ours[0]);
+    let message = finding.unwrap()["message"].as_str().unwrap();
+    assert!(message.contains("door ssh: udp/24011 (knock 2 of 4)") && !message.contains("tcp"), "{message}");
+    scene.knock(&[fourth, third, second, first]).unwrap();
+    wait_until("the knocks to be heard", || {
+        codes(&examine(&scene, &[]).0).contains(&ours[1].to_owned()).then_some(())
+    })
+    .unwrap();
+    expect(&scene, "knocks-out-of-turn", Some("not-recognised"));
+    scene.knock(&MIXED).unwrap();
+    let _session = scene.expect_client_in(scene.ssh()).unwrap();
+    expect_none_of(&scene, &ours);
 }
 
 /// Every step, by name, with whether it passed.

@@ -31,6 +31,9 @@ pub const LINES_PER_REPLY_MAX: usize = 3;
 /// Knocks in one reply.
 pub const KNOCKS_PER_REPLY_MAX: usize = 8;
 
+/// Sequences in one reply about how far anybody came.
+pub const REACH_PER_REPLY_MAX: usize = 16;
+
 /// A reply.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
@@ -82,6 +85,8 @@ pub enum Reply {
     },
     /// To [`super::Request::Update`], [`super::Request::UpdateBegin`] and the rest that are answered.
     Update(UpdateStatus),
+    /// To [`super::Request::Reach`]; none is past the last.
+    Reach(Vec<SequenceReach, REACH_PER_REPLY_MAX>),
 }
 
 /// How an update goes.
@@ -340,6 +345,17 @@ pub struct DoorStatus {
     pub grants: u16,
 }
 
+/// How far anybody came in one fixed sequence since its configuration was put in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SequenceReach {
+    /// Its position in the configuration.
+    pub sequence: u16,
+    /// Knocks that came from anybody, in turn or not: bit 0 is the first.
+    pub heard: u16,
+    /// Most knocks that one source has shown in turn.
+    pub furthest: u8,
+}
+
 /// One grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantStatus {
@@ -548,6 +564,7 @@ mod tests {
             Reply::Log(full(&line)),
             Reply::Knocks(full(&knock)),
             Reply::Update(update()),
+            Reply::Reach(full(&SequenceReach { sequence: u16::MAX, heard: u16::MAX, furthest: u8::MAX })),
         ];
         for reply in replies {
             let answer = Answer { number: u16::MAX, result: Ok(reply) };

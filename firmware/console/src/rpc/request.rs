@@ -247,4 +247,9 @@ pub enum Request {
         /// The release that runs; another one is a conflict.
         release: u32,
     },
+    /// How far did anybody come in the fixed sequences, from this one on? \[viewer\]
+    Reach {
+        /// Position of the first one wanted.
+        from: u16,
+    },
 }

@@ -489,3 +489,42 @@ fn nothing_opens_after_its_time() {
     let told = world.told();
     assert!(!told.iter().any(|word| word.starts_with("open")), "{told:?}");
 }
+
+#[test]
+fn what_arrives_of_a_sequence_is_told_from_what_never_does() {
+    let mut builder = RuleSetBuilder::new();
+    let door = Door {
+        name: Name::try_from("ssh").unwrap(),
+        ports: Vec::from_slice(&[ServicePort::tcp(22)]).unwrap(),
+        open_for: OPEN_FOR,
+        target: None,
+        interfaces: InterfaceSet::ALL,
+        terms: Terms::PLAIN,
+    };
+    let door = builder.door(door).unwrap();
+    let steps = Vec::from_slice(&[7, 8, 9].map(Step::tcp)).unwrap();
+    let (within, reorder) = (Duration::from_secs(10), Duration::ZERO);
+    let flags = FlagCondition::OPENING_SYN;
+    let purpose = Purpose::Open;
+    let id = builder.sequence(Sequence { door, purpose, steps, within, reorder, flags }).unwrap();
+    let mut world = World::new();
+    world.engine.replace_rules(builder.build().unwrap(), Keys::none(), world.now);
+
+    assert_eq!(world.engine.reached(id), Some(Reached { heard: 0, furthest: 0 }));
+    // The second knock is swallowed on the way.
+    for port in [7, 9] {
+        world.knock(1, port);
+    }
+    assert_eq!(world.engine.reached(id), Some(Reached { heard: 0b101, furthest: 1 }));
+    // Somebody else's comes, and is of no use to the first.
+    world.knock(2, 8);
+    assert_eq!(world.engine.reached(id), Some(Reached { heard: 0b111, furthest: 1 }));
+    for port in [7, 8, 9] {
+        world.knock(3, port);
+    }
+    assert_eq!(world.engine.reached(id), Some(Reached { heard: 0b111, furthest: 3 }));
+    assert_eq!(world.engine.reached(SequenceId(1)), None);
+    let rules = world.engine.rules().clone();
+    world.engine.replace_rules(rules, Keys::none(), world.now);
+    assert_eq!(world.engine.reached(id), Some(Reached { heard: 0, furthest: 0 }));
+}

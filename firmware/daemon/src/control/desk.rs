@@ -108,7 +108,8 @@ impl Desk {
             | Request::Doors { .. }
             | Request::Grants { .. }
             | Request::Keys { .. }
-            | Request::Log { .. }) => {
+            | Request::Log { .. }
+            | Request::Reach { .. }) => {
                 needs(work.session, Role::Viewer)?;
                 self.look(work, look)
             }
@@ -154,6 +155,7 @@ impl Desk {
             Request::Grants { after } => Reply::Grants(lists::grants(*machine, after, *now)),
             Request::Keys { from } => Reply::Keys(lists::keys(configuration.site(), *machine, from, *now)),
             Request::Log { after } => Reply::Log(self.lines.after(after)),
+            Request::Reach { from } => Reply::Reach(lists::reach(*machine, from)),
             _ => Reply::Status(lists::status(configuration, *machine, self.lines.newest(), *now)),
         })
     }

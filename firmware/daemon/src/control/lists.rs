@@ -4,10 +4,13 @@ use heapless::Vec;
 use postern_config::Site;
 use postern_config::site::StoredKeyKind;
 use postern_console::rpc::reply::{
-    DOORS_PER_REPLY_MAX, DoorStatus, GRANTS_PER_REPLY_MAX, GrantStatus, KEYS_PER_REPLY_MAX, KeyStatus, Status,
+    DOORS_PER_REPLY_MAX, DoorStatus, GRANTS_PER_REPLY_MAX, GrantStatus, KEYS_PER_REPLY_MAX, KeyStatus,
+    REACH_PER_REPLY_MAX, SequenceReach, Status,
 };
 use postern_core::grant::Grant;
 use postern_core::port::Partition;
+use postern_core::reach::Reached;
+use postern_core::rule::SequenceId;
 use postern_core::time::Instant;
 
 use crate::configuration::Configuration;
@@ -76,6 +79,17 @@ pub(super) fn doors(
             }
         })
         .collect()
+}
+
+/// How far anybody came in the fixed sequences.
+pub(super) fn reach(machine: &mut impl Machine, from: u16) -> Vec<SequenceReach, REACH_PER_REPLY_MAX> {
+    let engine = machine.engine();
+    let count = u16::try_from(engine.rules().sequences().len()).unwrap_or(u16::MAX);
+    let reached = |sequence| {
+        let Reached { heard, furthest } = engine.reached(SequenceId(sequence))?;
+        Some(SequenceReach { sequence, heard, furthest })
+    };
+    (from..count).filter_map(reached).take(REACH_PER_REPLY_MAX).collect()
 }
 
 /// The open grants with the lowest ids above `after`.

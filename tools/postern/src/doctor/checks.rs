@@ -2,6 +2,7 @@
 
 mod firewall;
 mod machine;
+mod reach;
 mod services;
 
 use super::facts::Facts;
@@ -11,12 +12,13 @@ use super::finding::Finding;
 pub(super) type Check = fn(&Facts, &mut Vec<Finding>);
 
 /// All checks, in the order in which their findings are shown.
-pub(super) const ALL: [Check; 14] = [
+pub(super) const ALL: [Check; 15] = [
     machine::privileges,
     machine::store,
     machine::daemon,
     machine::interfaces,
     machine::capture,
+    reach::sequences,
     firewall::programs,
     firewall::gate,
     firewall::shadows,

@@ -240,7 +240,7 @@ fn send(step: Step) {
 }
 
 fn daemon(args: &Args) -> Said {
-    match ask(&args.control) {
+    match ask(&args.control).0 {
         Daemon::Answers(status) => {
             let deaf: Vec<&str> = status
                 .interfaces

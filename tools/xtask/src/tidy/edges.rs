@@ -24,6 +24,8 @@ const TABLE: [Row; 6] = [
             "serde",
             "postcard",
             "crc",
+            // Behind the feature `fast-crc`, which only the power-cut simulator has.
+            "crc32c",
             "sha2",
             "hmac",
             "subtle",
