@@ -34,6 +34,7 @@ pub mod site;
 pub mod sshd;
 pub mod tool;
 pub mod tracer;
+pub mod wall;
 pub mod watch;
 
 pub use backend::Backend;

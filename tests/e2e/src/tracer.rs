@@ -18,6 +18,8 @@ use nix::unistd::Pid;
 pub struct Call {
     /// Its number (`SYS_*`).
     pub number: i64,
+    /// Its first argument.
+    pub first: u64,
     /// It was done; what it did shows, and the process does not know yet.
     pub done: bool,
 }
@@ -31,6 +33,10 @@ pub enum Next {
     Kill,
     /// The call is not made, and fails with this. Only at its beginning.
     Fail(Errno),
+    /// It returns this. Only at its end.
+    Answer(i64),
+    /// The time it wrote where its second argument points is so many seconds later. Only at its end.
+    Later(i64),
 }
 
 /// A watched process. The watching ends with [`Tracer::leave`], or when the process does.
@@ -111,15 +117,17 @@ fn watch(
         let mut signal = None;
         match status {
             WaitStatus::PtraceSyscall(_) => {
-                let Some(number) = call_number(pid) else { continue };
+                let Some((number, first)) = call_of(pid) else { continue };
                 let number_before = calls.fetch_add(1, Ordering::Relaxed);
-                match judge(number_before, Call { number, done }) {
+                match judge(number_before, Call { number, first, done }) {
                     Next::Go => {}
                     Next::Kill => {
                         // Whoever started it learns of its end.
                         return Ok(kill(pid, Signal::SIGKILL)?);
                     }
                     Next::Fail(errno) => lie = (!done).then_some(errno),
+                    Next::Answer(value) => answer(pid, value)?,
+                    Next::Later(secs) => postpone(pid, secs)?,
                 }
                 if let Some(errno) = lie {
                     tell_lie(pid, errno, done)?;
@@ -159,10 +167,13 @@ fn next_stop(pid: Pid) -> Result<Option<WaitStatus>> {
     }
 }
 
-/// The system call it is in (proc(5)); `None` when it was killed meanwhile.
-fn call_number(pid: Pid) -> Option<i64> {
+/// The system call it is in and its first argument (proc(5)); `None` when it was killed meanwhile.
+fn call_of(pid: Pid) -> Option<(i64, u64)> {
     let text = fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
-    text.split_whitespace().next()?.parse().ok()
+    let mut words = text.split_whitespace();
+    let number = words.next()?.parse().ok()?;
+    let first = words.next().and_then(|word| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok());
+    Some((number, first.unwrap_or(0)))
 }
 
 /// At the beginning of a call: it shall be none. At its end: it failed.
@@ -175,6 +186,33 @@ fn tell_lie(pid: Pid, errno: Errno, done: bool) -> Result<()> {
         registers.orig_rax = u64::MAX;
     }
     ptrace::setregs(pid, registers).context("cannot write its registers")
+}
+
+/// It returns `value`.
+#[cfg(target_arch = "x86_64")]
+fn answer(pid: Pid, value: i64) -> Result<()> {
+    let mut registers = ptrace::getregs(pid).context("cannot read its registers")?;
+    registers.rax = u64::from_ne_bytes(value.to_ne_bytes());
+    ptrace::setregs(pid, registers).context("cannot write its registers")
+}
+
+/// The `timespec` that its second argument points to begins with seconds.
+#[cfg(target_arch = "x86_64")]
+fn postpone(pid: Pid, secs: i64) -> Result<()> {
+    let registers = ptrace::getregs(pid).context("cannot read its registers")?;
+    let place = registers.rsi as ptrace::AddressType;
+    let now = ptrace::read(pid, place).context("cannot read what it was told")?;
+    ptrace::write(pid, place, now + secs).context("cannot change what it was told")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn answer(_: Pid, _: i64) -> Result<()> {
+    Err(anyhow!("registers of this architecture are not known: let no system call answer otherwise here"))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn postpone(_: Pid, _: i64) -> Result<()> {
+    Err(anyhow!("registers of this architecture are not known: let no clock be wrong here"))
 }
 
 #[cfg(not(target_arch = "x86_64"))]
