@@ -23,6 +23,10 @@ impl<P: Partition> Store<P> {
     /// way. When it may have an identity that cannot be read it gets no other: what it sealed would
     /// be lost for good.
     pub fn adopt(&mut self, identity: Identity) -> Result<(), CommitError> {
+        if self.identity.is_none() {
+            // It may have been unreadable for a moment, when the store was opened or after it was written.
+            self.read_again();
+        }
         let first = self.identity.is_none();
         let identity = match (&self.identity, self.in_force()) {
             (Some(own), _) => own.clone(),
@@ -36,6 +40,7 @@ impl<P: Partition> Store<P> {
             let mut found = [0; SECTOR_BYTES];
             match self.partition.read(identity_offset(copy), &mut found) {
                 Err(error) if first => return Err(error.into()),
+                Ok(()) if first && Identity::decode(&found).is_ok() => return Err(CommitError::Unsure),
                 read => *damaged = read.is_err() || found != sector,
             }
         }
@@ -48,7 +53,6 @@ impl<P: Partition> Store<P> {
         self.unsure.identity = first;
         let written = self.write_copies(&sector, identity_offset, damaged);
         self.read_again();
-        self.unsure.identity &= self.identity.is_none();
         expect_one(written?)
     }
 

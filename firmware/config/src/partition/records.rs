@@ -16,23 +16,36 @@ use super::{
 /// Records looked at closely before the numbers are read again.
 const CANDIDATES: usize = 4;
 
-/// Who the device is; the first copy when both can be read.
-pub(super) fn identity(partition: &mut impl Partition) -> Option<Identity> {
-    (0..COPIES).find_map(|copy| {
+/// What stands where the identity of the device belongs.
+pub(super) enum FoundIdentity {
+    /// One; the first copy when both can be read.
+    Known(Identity),
+    /// None that counts: the device has not started yet.
+    Absent,
+    /// None in what could be read, and not all of it could.
+    Unreadable,
+}
+
+/// Who the device is.
+pub(super) fn identity(partition: &mut impl Partition) -> FoundIdentity {
+    let mut found = FoundIdentity::Absent;
+    for copy in 0..COPIES {
         let mut sector = [0; SECTOR_BYTES];
-        partition.read(identity_offset(copy), &mut sector).ok()?;
-        Identity::decode(&sector).ok()
-    })
+        match partition.read(identity_offset(copy), &mut sector) {
+            Ok(()) => {
+                if let Ok(identity) = Identity::decode(&sector) {
+                    return FoundIdentity::Known(identity);
+                }
+            }
+            Err(_) => found = FoundIdentity::Unreadable,
+        }
+    }
+    found
 }
 
 /// The newest record of marks that the device with this key wrote; the empty state when there is
 /// none.
 pub(super) fn marks<P: Partition>(partition: &mut P, key: Option<&[u8; 32]>) -> JournalState {
-    let claim = |partition: &mut P, copy, index| {
-        let mut sector = [0; SECTOR_BYTES];
-        partition.read(record_offset(copy, index), &mut sector).ok()?;
-        JournalState::claimed_sequence(&sector)
-    };
     let open = |partition: &mut P, copy, index| {
         let mut sector = [0; SECTOR_BYTES];
         partition.read(record_offset(copy, index), &mut sector).ok()?;
@@ -41,15 +54,42 @@ pub(super) fn marks<P: Partition>(partition: &mut P, key: Option<&[u8; 32]>) -> 
         let own = state.record_index() == index && JournalState::is_sealed_by(&sector, key);
         own.then_some(state)
     };
-    newest(partition, JOURNAL_RECORDS, claim, open).unwrap_or_default()
+    newest(partition, claims_of_marks, open).unwrap_or_default()
+}
+
+/// Marks read at once: a start reads 30 times instead of 240.
+const MARKS_AT_ONCE: usize = 8;
+const _: () = assert!(JOURNAL_RECORDS % MARKS_AT_ONCE == 0);
+
+fn claims_of_marks<P: Partition>(partition: &mut P, copy: usize, claims: &mut Claims) {
+    let mut sectors = [0; MARKS_AT_ONCE * SECTOR_BYTES];
+    for first in (0..JOURNAL_RECORDS).step_by(MARKS_AT_ONCE) {
+        if partition.read(record_offset(copy, first), &mut sectors).is_ok() {
+            let sectors = sectors.chunks_exact(SECTOR_BYTES).filter_map(|sector| sector.first_chunk());
+            for (index, sector) in (first..).zip(sectors) {
+                claims.add(JournalState::claimed_sequence(sector), copy, index);
+            }
+            continue;
+        }
+        // A sector that cannot be read must not hide those beside it.
+        for index in first..first + MARKS_AT_ONCE {
+            let mut sector = [0; SECTOR_BYTES];
+            if partition.read(record_offset(copy, index), &mut sector).is_ok() {
+                claims.add(JournalState::claimed_sequence(&sector), copy, index);
+            }
+        }
+    }
 }
 
 /// The newest record of leases that the device with this key wrote; none when there is none.
 pub(super) fn leases<P: Partition>(partition: &mut P, key: Option<&[u8; 32]>) -> Leases {
-    let claim = |partition: &mut P, copy, index| {
-        let mut sector = [0; SECTOR_BYTES];
-        partition.read(lease_offset(copy, index), &mut sector).ok()?;
-        Leases::claimed_sequence(&sector)
+    let claims = |partition: &mut P, copy, claims: &mut Claims| {
+        for index in 0..LEASE_RECORDS {
+            let mut sector = [0; SECTOR_BYTES];
+            if partition.read(lease_offset(copy, index), &mut sector).is_ok() {
+                claims.add(Leases::claimed_sequence(&sector), copy, index);
+            }
+        }
     };
     let open = |partition: &mut P, copy, index| {
         let mut record = [0; LEASE_RECORD_BYTES];
@@ -57,7 +97,7 @@ pub(super) fn leases<P: Partition>(partition: &mut P, key: Option<&[u8; 32]>) ->
         let leases = Leases::decode(&record, key).ok()?;
         (leases.record_index() == index).then_some(leases)
     };
-    newest(partition, LEASE_RECORDS, claim, open).unwrap_or_default()
+    newest(partition, claims, open).unwrap_or_default()
 }
 
 /// A record that claims to have this number.
@@ -68,23 +108,40 @@ struct Claim {
     index: usize,
 }
 
+/// The newest claims, newest first.
+struct Claims {
+    newest: Vec<Claim, CANDIDATES>,
+    /// Only numbers below this count.
+    below: u64,
+}
+
+impl Claims {
+    fn add(&mut self, sequence: Option<u64>, copy: usize, index: usize) {
+        let Some(sequence) = sequence.filter(|sequence| *sequence < self.below) else { return };
+        let newest = &mut self.newest;
+        let place = newest.iter().position(|claim| claim.sequence < sequence).unwrap_or(newest.len());
+        if newest.is_full() {
+            if place == CANDIDATES {
+                return;
+            }
+            let _ = newest.pop();
+        }
+        let _ = newest.insert(place, Claim { sequence, copy, index });
+    }
+}
+
 fn newest<P, T>(
     partition: &mut P,
-    records: usize,
-    claim: impl Fn(&mut P, usize, usize) -> Option<u64>,
+    read_claims: impl Fn(&mut P, usize, &mut Claims),
     open: impl Fn(&mut P, usize, usize) -> Option<T>,
 ) -> Option<T> {
     let mut below = u64::MAX;
     loop {
-        let mut claims: Vec<Claim, CANDIDATES> = Vec::new();
+        let mut claims = Claims { newest: Vec::new(), below };
         for copy in 0..COPIES {
-            for index in 0..records {
-                let Some(sequence) = claim(partition, copy, index) else { continue };
-                if sequence < below {
-                    keep_newest(&mut claims, Claim { sequence, copy, index });
-                }
-            }
+            read_claims(partition, copy, &mut claims);
         }
+        let claims = claims.newest;
         let good = claims.iter().find_map(|claim| open(partition, claim.copy, claim.index));
         if good.is_some() || !claims.is_full() {
             return good;
@@ -94,16 +151,4 @@ fn newest<P, T>(
         let first = claims.first().map_or(0, |claim| claim.sequence);
         below = if first == last { last } else { last + 1 };
     }
-}
-
-/// Keeps the newest, newest first.
-fn keep_newest(claims: &mut Vec<Claim, CANDIDATES>, one: Claim) {
-    let place = claims.iter().position(|claim| claim.sequence < one.sequence).unwrap_or(claims.len());
-    if claims.is_full() {
-        if place == CANDIDATES {
-            return;
-        }
-        let _ = claims.pop();
-    }
-    let _ = claims.insert(place, one);
 }

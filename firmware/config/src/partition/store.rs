@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use super::header::{Header, HeaderError};
 use super::journal::{Confirmation, JournalState, Mark};
 use super::leases::{Lease, LeaseError, Leases};
+use super::records::FoundIdentity;
 use super::{
     COPIES, Choice, Identity, PARTITION_BYTES_MIN, PAYLOAD_BYTES_MAX, SLOT_BYTES, SLOTS, SlotState, choose,
     lease_offset, record_offset, records, slot_offset,
@@ -71,7 +72,8 @@ pub struct Store<P> {
 /// What failed, and may be on the medium all the same and newer than what is known.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Unsure {
-    /// The first start: nothing is written any more, because without a seal it may not count.
+    /// The device may have an identity that is not known: nothing is written any more, because without its
+    /// seal it may not count.
     pub(super) identity: bool,
     /// A commit, a wipe or a mark: none of these is tried again. One more could overwrite the only
     /// slot that is above the floor of a mark nobody knows of.
@@ -111,8 +113,13 @@ impl<P: Partition> Store<P> {
     /// Reads everything once more, as [`Store::open`] does. What cannot be read at the moment is not
     /// forgotten: a record that went on from an older one would not count.
     pub fn read_again(&mut self) {
-        if let Some(identity) = records::identity(&mut self.partition) {
-            self.identity = Some(identity);
+        match records::identity(&mut self.partition) {
+            FoundIdentity::Known(identity) => {
+                self.identity = Some(identity);
+                self.unsure.identity = false;
+            }
+            FoundIdentity::Unreadable => self.unsure.identity |= self.identity.is_none(),
+            FoundIdentity::Absent => {}
         }
         let key = self.identity.as_ref().map(|identity| &identity.key);
         let journal = records::marks(&mut self.partition, key);

@@ -14,14 +14,23 @@ struct Memory {
     flush_fails: bool,
     /// Offset whose writes are lost.
     deaf_at: Option<u64>,
-    /// Offsets that cannot be read.
+    /// Offsets of sectors that cannot be read.
     unreadable: Vec<u64>,
+    /// Those that cannot be read once they were written.
+    fading: Vec<u64>,
 }
 
 impl Memory {
     fn blank() -> Self {
         let bytes = std::vec![0; PARTITION_BYTES_MIN];
-        Self { bytes, writes: 0, flush_fails: false, deaf_at: None, unreadable: Vec::new() }
+        Self {
+            bytes,
+            writes: 0,
+            flush_fails: false,
+            deaf_at: None,
+            unreadable: Vec::new(),
+            fading: Vec::new(),
+        }
     }
 }
 
@@ -31,7 +40,8 @@ impl Partition for Memory {
     }
 
     fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), PartitionError> {
-        if self.unreadable.contains(&offset) {
+        let sectors = offset..offset + buffer.len() as u64;
+        if self.unreadable.iter().any(|sector| sectors.contains(sector)) {
             return Err(PartitionError::Read);
         }
         let start = usize::try_from(offset).unwrap();
@@ -44,6 +54,9 @@ impl Partition for Memory {
         assert_eq!(offset % SECTOR_BYTES as u64, 0);
         assert_eq!(bytes.len() % SECTOR_BYTES, 0);
         self.writes += 1;
+        if self.fading.contains(&offset) {
+            self.unreadable.push(offset);
+        }
         if self.deaf_at == Some(offset) {
             return Ok(());
         }
@@ -288,9 +301,57 @@ fn a_device_that_cannot_read_its_identity_gets_no_other() {
     let mut store = open(memory);
     assert!(store.identity().is_none());
     assert_eq!(store.adopt(device(2)), Err(CommitError::Medium(PartitionError::Read)));
+    // Without the seal it would not count.
+    assert_eq!(store.commit(b"lost", 1, 0, Kind::Permanent), Err(CommitError::Unsure));
     let mut memory = store.into_partition();
     memory.unreadable.clear();
     assert_eq!(in_force(&mut open(memory)), Some(b"mine".to_vec()), "once it reads again");
+}
+
+/// It could not be read when the store was opened, and can when the device would get another.
+#[test]
+fn an_identity_that_was_unreadable_for_a_moment_is_kept() {
+    let mut store = adopted();
+    store.commit(b"mine", 1, 2, Kind::Permanent).unwrap();
+    let mut memory = store.into_partition();
+    memory.unreadable = std::vec![identity_offset(0), identity_offset(1)];
+    let mut store = open(memory);
+    assert!(store.identity().is_none());
+    store.partition_mut().unreadable.clear();
+    store.adopt(device(2)).unwrap();
+    assert_eq!(store.identity().map(|identity| identity.id), Some(device(1).id));
+    let mut store = reopened(store);
+    assert_eq!(in_force(&mut store), Some(b"mine".to_vec()));
+    assert_eq!(store.journal().floor, 2);
+}
+
+/// The identity is on the medium, and could not be read back: the next one must not take what it sealed.
+#[test]
+fn an_identity_that_was_written_and_not_read_back_is_kept() {
+    let mut store = open(Memory::blank());
+    store.commit(b"mine", 1, 2, Kind::Permanent).unwrap();
+    store.lease(Lease { fingerprint: 7, ceiling: 1000 }, &[7]).unwrap();
+    store.partition_mut().fading = std::vec![identity_offset(0), identity_offset(1)];
+    assert_eq!(store.adopt(device(1)), Err(CommitError::ReadBack));
+    assert_eq!(store.mark(Mark::Booted), Err(CommitError::Unsure));
+    *store.partition_mut() =
+        Memory { unreadable: Vec::new(), fading: Vec::new(), ..store.partition().clone() };
+    store.adopt(device(2)).unwrap();
+    store.mark(Mark::Booted).unwrap();
+    let mut store = reopened(store);
+    assert_eq!(store.identity().map(|identity| identity.id), Some(device(1).id));
+    assert_eq!(in_force(&mut store), Some(b"mine".to_vec()));
+    assert_eq!((store.journal().floor, store.leases().ceiling(7)), (2, Some(1000)));
+}
+
+#[test]
+fn a_sector_that_cannot_be_read_hides_none_beside_it() {
+    let mut store = open(Memory::blank());
+    store.commit(b"doors", 1, 3, Kind::Permanent).unwrap();
+    let index = store.journal().record_index();
+    let mut memory = store.into_partition();
+    memory.unreadable = std::vec![record_offset(0, index + 1), record_offset(1, index - 1)];
+    assert_eq!(open(memory).journal().floor, 3);
 }
 
 #[test]
