@@ -364,7 +364,7 @@ impl<P: Partition> Configuration<P> {
     /// How the partition is.
     pub fn health(&self) -> StoreHealth {
         let slots = u8::try_from(self.refused_slots().count()).unwrap_or(u8::MAX);
-        match (self.failed, slots) {
+        match (self.failed || !self.store.is_read(), slots) {
             (true, _) => StoreHealth::Failed,
             (false, 0) => StoreHealth::Good,
             (false, slots) => StoreHealth::SlotsRefused { slots },
@@ -539,7 +539,12 @@ impl<P: Partition> Journal for Configuration<P> {
 
 /// The keys of a site for one device, as far as they were used.
 fn keys_of<P: Partition>(site: &Site, store: &Store<P>, device: [u8; 16]) -> Result<Keys, KeysError> {
-    site.spa_keys(DeviceId(device), |tag| store.leases().ceiling(tag.fingerprint()).unwrap_or(0))
+    let ceiling = |tag: KeyTag| {
+        // Which counters were used cannot be told: every one may have been.
+        let unknown = if store.are_leases_known() { 0 } else { u64::MAX };
+        store.leases().ceiling(tag.fingerprint()).unwrap_or(0).max(unknown)
+    };
+    site.spa_keys(DeviceId(device), ceiling)
 }
 
 fn bad_keys(error: &KeysError) -> String {

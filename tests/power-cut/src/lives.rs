@@ -166,6 +166,8 @@ struct Ledger {
     in_force: Option<(u64, Vec<u8>)>,
     /// What may be in force instead: asked for, and not acknowledged.
     maybe: Vec<Option<Vec<u8>>>,
+    /// What was known before the last start, if that start read something nobody had been told of.
+    before: Option<(Found, Vec<Option<Vec<u8>>>)>,
     /// Payloads of trials, by generation.
     trials: BTreeMap<u64, Vec<u8>>,
     /// Highest counter handed out, by key.
@@ -207,9 +209,21 @@ impl Ledger {
 
     /// What was found is what is known from now on.
     fn settle(&mut self, found: Found, store: &Store<impl Partition>) {
-        self.in_force = found;
-        self.maybe.clear();
+        let maybe = std::mem::take(&mut self.maybe);
+        let known = std::mem::replace(&mut self.in_force, found);
+        self.before = (known != self.in_force).then_some((known, maybe));
         self.device = store.identity().map(|identity| identity.id);
+    }
+
+    /// The store was opened, and what is known was found. When reads failed meanwhile, perhaps nobody has seen
+    /// it yet: what was acknowledged before may still come back.
+    fn opened(&mut self, reads_failed: bool) {
+        let Some((known, maybe)) = self.before.take() else { return };
+        if reads_failed {
+            let found = std::mem::replace(&mut self.in_force, known);
+            self.maybe = maybe;
+            self.maybe.push(found.map(|(_, payload)| payload));
+        }
     }
 
     fn now_in_force(&mut self, generation: u64, payload: Vec<u8>) {
@@ -290,7 +304,10 @@ impl Life {
             return;
         };
         let (generation, payload) = (*generation, payload.clone());
-        let is_newer = self.ledger.in_force.as_ref().is_none_or(|(in_force, _)| generation > *in_force);
+        // The store may know of one that was not acknowledged, and has been read since.
+        let is_newest = store.in_force().is_none_or(|header| generation > header.generation);
+        let is_newer =
+            is_newest && self.ledger.in_force.as_ref().is_none_or(|(in_force, _)| generation > *in_force);
         match store.confirm(generation) {
             Ok(()) if is_newer => self.ledger.now_in_force(generation, payload),
             Err(_) if is_newer => self.ledger.maybe_in_force(Some(payload)),
@@ -318,6 +335,15 @@ impl Life {
         }
     }
 
+    /// Of some starts the first reads fail, or some in their middle.
+    fn trouble_at_start(&mut self) -> Trouble {
+        if self.random.per_mille(800) {
+            return Trouble::None;
+        }
+        let (after, reads) = (self.random.below(160), 1 + self.random.below(160));
+        Trouble::Deaf { after, reads }
+    }
+
     fn trouble(&mut self) -> Trouble {
         match self.random.below(10) {
             0..=3 => Trouble::Cut(self.random.below(14)),
@@ -340,8 +366,11 @@ pub fn live(seed: u64, sessions: usize) -> Report {
         Life { random: Random::new(seed), ledger: Ledger::default(), buffer: vec![0; PAYLOAD_BYTES_MAX] };
     let mut image = Image::blank();
     for session in 0..sessions {
-        let medium = Shaky::new(image.clone(), life.random.bits());
+        let mut medium = Shaky::new(image.clone(), life.random.bits());
+        medium.trouble = life.trouble_at_start();
+        let reads_fail = medium.trouble != Trouble::None;
         let mut store = Store::open(medium).unwrap_or_else(|error| panic!("{error:?}"));
+        life.ledger.opened(reads_fail);
         let actions = 1 + life.random.below(6);
         for _ in 0..actions {
             let trouble = life.trouble();

@@ -35,25 +35,31 @@ impl<P: Partition> Store<P> {
         };
         let sector = identity.encode();
         // A copy that is good is left alone: while it is written it is none.
-        let mut damaged = [false; COPIES];
+        let mut damaged = [self.unsure.identity_unflushed; COPIES];
         for (copy, damaged) in damaged.iter_mut().enumerate() {
             let mut found = [0; SECTOR_BYTES];
             match self.partition.read(identity_offset(copy), &mut found) {
                 Err(error) if first => return Err(error.into()),
                 Ok(()) if first && Identity::decode(&found).is_ok() => return Err(CommitError::Unsure),
-                read => *damaged = read.is_err() || found != sector,
+                read => *damaged |= read.is_err() || found != sector,
             }
         }
         if !damaged.contains(&true) {
             return Ok(());
         }
         if first {
+            if !self.are_records_read() {
+                return Err(CommitError::Unsure);
+            }
             self.seal_records(&identity)?;
         }
         self.unsure.identity = first;
+        self.unsure.identity_unflushed |= first;
         let written = self.write_copies(&sector, identity_offset, damaged);
         self.read_again();
-        expect_one(written?)
+        expect_one(written?)?;
+        self.unsure.identity_unflushed = false;
+        Ok(())
     }
 
     /// Writes marks and leases once more, sealed by the device that is to be.

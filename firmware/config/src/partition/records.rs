@@ -5,7 +5,7 @@
 //! of them is good, the next few are.
 
 use heapless::Vec;
-use postern_core::port::{Partition, SECTOR_BYTES};
+use postern_core::port::{Partition, PartitionError, SECTOR_BYTES};
 
 use super::leases::{LEASE_RECORD_BYTES, Leases};
 use super::{
@@ -43,18 +43,25 @@ pub(super) fn identity(partition: &mut impl Partition) -> FoundIdentity {
     found
 }
 
-/// The newest record of marks that the device with this key wrote; the empty state when there is
-/// none.
-pub(super) fn marks<P: Partition>(partition: &mut P, key: Option<&[u8; 32]>) -> JournalState {
+/// What was found of a kind of records.
+pub(super) struct Found<T> {
+    /// The newest; the empty state when there is none.
+    pub(super) newest: T,
+    /// Whether everything was looked at: else a newer one may stand where nothing could be read.
+    pub(super) is_whole: bool,
+}
+
+/// The newest record of marks that the device with this key wrote.
+pub(super) fn marks<P: Partition>(partition: &mut P, key: Option<&[u8; 32]>) -> Found<JournalState> {
     let open = |partition: &mut P, copy, index| {
         let mut sector = [0; SECTOR_BYTES];
-        partition.read(record_offset(copy, index), &mut sector).ok()?;
-        let state = JournalState::decode(&sector).ok()?;
+        partition.read(record_offset(copy, index), &mut sector)?;
+        let Ok(state) = JournalState::decode(&sector) else { return Ok(None) };
         // A record in a place that is not its own was misdirected.
         let own = state.record_index() == index && JournalState::is_sealed_by(&sector, key);
-        own.then_some(state)
+        Ok(own.then_some(state))
     };
-    newest(partition, claims_of_marks, open).unwrap_or_default()
+    newest(partition, JOURNAL_RECORDS, claims_of_marks, open)
 }
 
 /// Marks read at once: a start reads 30 times instead of 240.
@@ -81,8 +88,8 @@ fn claims_of_marks<P: Partition>(partition: &mut P, copy: usize, claims: &mut Cl
     }
 }
 
-/// The newest record of leases that the device with this key wrote; none when there is none.
-pub(super) fn leases<P: Partition>(partition: &mut P, key: Option<&[u8; 32]>) -> Leases {
+/// The newest record of leases that the device with this key wrote.
+pub(super) fn leases<P: Partition>(partition: &mut P, key: Option<&[u8; 32]>) -> Found<Leases> {
     let claims = |partition: &mut P, copy, claims: &mut Claims| {
         for index in 0..LEASE_RECORDS {
             let mut sector = [0; SECTOR_BYTES];
@@ -93,11 +100,11 @@ pub(super) fn leases<P: Partition>(partition: &mut P, key: Option<&[u8; 32]>) ->
     };
     let open = |partition: &mut P, copy, index| {
         let mut record = [0; LEASE_RECORD_BYTES];
-        partition.read(lease_offset(copy, index), &mut record).ok()?;
-        let leases = Leases::decode(&record, key).ok()?;
-        (leases.record_index() == index).then_some(leases)
+        partition.read(lease_offset(copy, index), &mut record)?;
+        let Ok(leases) = Leases::decode(&record, key) else { return Ok(None) };
+        Ok((leases.record_index() == index).then_some(leases))
     };
-    newest(partition, claims, open).unwrap_or_default()
+    newest(partition, LEASE_RECORDS, claims, open)
 }
 
 /// A record that claims to have this number.
@@ -113,10 +120,16 @@ struct Claims {
     newest: Vec<Claim, CANDIDATES>,
     /// Only numbers below this count.
     below: u64,
+    /// A bit for each place that could be read in one copy at least.
+    read: u128,
 }
 
+const _: () = assert!(JOURNAL_RECORDS <= 128 && LEASE_RECORDS <= 128);
+
 impl Claims {
+    /// What stands at `index` of a copy and could be read; `sequence` is `None` when it is no record.
     fn add(&mut self, sequence: Option<u64>, copy: usize, index: usize) {
+        self.read |= u32::try_from(index).ok().and_then(|index| 1_u128.checked_shl(index)).unwrap_or(0);
         let Some(sequence) = sequence.filter(|sequence| *sequence < self.below) else { return };
         let newest = &mut self.newest;
         let place = newest.iter().position(|claim| claim.sequence < sequence).unwrap_or(newest.len());
@@ -130,21 +143,35 @@ impl Claims {
     }
 }
 
-fn newest<P, T>(
+fn newest<P, T: Default>(
     partition: &mut P,
+    records: usize,
     read_claims: impl Fn(&mut P, usize, &mut Claims),
-    open: impl Fn(&mut P, usize, usize) -> Option<T>,
-) -> Option<T> {
+    open: impl Fn(&mut P, usize, usize) -> Result<Option<T>, PartitionError>,
+) -> Found<T> {
     let mut below = u64::MAX;
+    // The highest number of a record that could not be opened.
+    let mut unread = 0;
+    let mut every_place = true;
     loop {
-        let mut claims = Claims { newest: Vec::new(), below };
+        let mut claims = Claims { newest: Vec::new(), below, read: 0 };
         for copy in 0..COPIES {
             read_claims(partition, copy, &mut claims);
         }
-        let claims = claims.newest;
-        let good = claims.iter().find_map(|claim| open(partition, claim.copy, claim.index));
-        if good.is_some() || !claims.is_full() {
-            return good;
+        let Claims { newest: claims, read, .. } = claims;
+        // In every round: a later one asks for older records only.
+        every_place &= usize::try_from(read.count_ones()) == Ok(records);
+        for claim in &claims {
+            match open(partition, claim.copy, claim.index) {
+                Ok(Some(newest)) => {
+                    return Found { newest, is_whole: every_place && unread <= claim.sequence };
+                }
+                Ok(None) => {}
+                Err(_) => unread = unread.max(claim.sequence),
+            }
+        }
+        if !claims.is_full() {
+            return Found { newest: T::default(), is_whole: every_place && unread == 0 };
         }
         // Those with the same number as the last were perhaps not all among them: they come again.
         let last = claims.last().map_or(0, |claim| claim.sequence);

@@ -67,6 +67,7 @@ pub struct Store<P> {
     /// Above every generation that may be on the medium, also after commits that failed.
     next_generation: u64,
     pub(super) unsure: Unsure,
+    unread: Unread,
 }
 
 /// What failed, and may be on the medium all the same and newer than what is known.
@@ -75,10 +76,20 @@ pub(super) struct Unsure {
     /// The device may have an identity that is not known: nothing is written any more, because without its
     /// seal it may not count.
     pub(super) identity: bool,
+    /// It was written, and not flushed as far as is known: it reads well, and may be gone with the power.
+    pub(super) identity_unflushed: bool,
     /// A commit, a wipe or a mark: none of these is tried again. One more could overwrite the only
     /// slot that is above the floor of a mark nobody knows of.
     config: bool,
     /// A lease: the next one is written even if it would change nothing.
+    leases: bool,
+}
+
+/// What could not be read as a whole since the store was opened: a newer record may stand there, and one that
+/// went on from an older one would not count.
+#[derive(Clone, Copy, Debug)]
+struct Unread {
+    marks: bool,
     leases: bool,
 }
 
@@ -100,13 +111,9 @@ impl<P: Partition> Store<P> {
             leases: Leases::default(),
             next_generation: 1,
             unsure: Unsure::default(),
+            unread: Unread { marks: true, leases: true },
         };
         store.read_again();
-        let generations = store.slots.iter().filter_map(SlotState::header).map(|header| header.generation);
-        let confirmed = store.journal.confirmed.iter().map(|one| one.generation);
-        let committed = store.journal.committed.iter().copied();
-        let highest = generations.chain(confirmed).chain(committed).max().unwrap_or(0);
-        store.next_generation = highest.saturating_add(1);
         Ok(store)
     }
 
@@ -122,13 +129,17 @@ impl<P: Partition> Store<P> {
             FoundIdentity::Absent => {}
         }
         let key = self.identity.as_ref().map(|identity| &identity.key);
-        let journal = records::marks(&mut self.partition, key);
-        if journal.sequence > self.journal.sequence {
-            self.journal = journal;
+        let marks = records::marks(&mut self.partition, key);
+        // Without the key a sealed record is none: nothing was read of it.
+        let is_key_known = !self.unsure.identity;
+        self.unread.marks &= !(marks.is_whole && is_key_known);
+        if marks.newest.sequence > self.journal.sequence {
+            self.journal = marks.newest;
         }
         let leases = records::leases(&mut self.partition, key);
-        if leases.sequence > self.leases.sequence {
-            self.leases = leases;
+        self.unread.leases &= !(leases.is_whole && is_key_known);
+        if leases.newest.sequence > self.leases.sequence {
+            self.leases = leases.newest;
         }
         for index in 0..SLOTS {
             let before = self.slots.get(index).copied();
@@ -137,11 +148,37 @@ impl<P: Partition> Store<P> {
                 *slot = before;
             }
         }
+        self.next_generation = self.next_generation.max(self.generation_above_all());
+    }
+
+    fn generation_above_all(&self) -> u64 {
+        let generations = self.slots.iter().filter_map(SlotState::header).map(|header| header.generation);
+        let confirmed = self.journal.confirmed.iter().map(|one| one.generation);
+        let committed = self.journal.committed.iter().copied();
+        let highest = generations.chain(confirmed).chain(committed).max().unwrap_or(0);
+        // What cannot be read may hold the next ones already, each from a commit that was cut before its mark.
+        let hidden = self.slots.iter().filter(|slot| **slot == SlotState::Unreadable).count();
+        highest.saturating_add(1 + hidden as u64)
     }
 
     /// Who the device is; `None` before its first start.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
+    }
+
+    /// Whether everything was read once that decides what is in force. If not, nothing is written until
+    /// [`Store::read_again`] has: the medium may only have failed for a moment.
+    pub fn is_read(&self) -> bool {
+        self.are_records_read() && !self.unsure.identity
+    }
+
+    pub(super) const fn are_records_read(&self) -> bool {
+        !self.unread.marks && !self.unread.leases
+    }
+
+    /// Whether [`Store::leases`] can be relied on. If not, a counter that was used may be missing.
+    pub fn are_leases_known(&self) -> bool {
+        !self.unread.leases && !self.unsure.identity
     }
 
     /// Counters leased ahead.
@@ -216,17 +253,20 @@ impl<P: Partition> Store<P> {
             return Err(CommitError::BelowFloor);
         }
         let digest = <[u8; 32]>::from(Sha256::digest(payload));
-        let same = |header: &&Header| (header.digest, header.floor, header.schema) == (digest, floor, schema);
+        let same = |header: &&Header| {
+            let is_same = (header.digest, header.floor, header.schema) == (digest, floor, schema);
+            is_same && !self.may_be_outdated(header)
+        };
         if let (Choice::Slot(slot), Some(header)) = (self.choice(), self.in_force().filter(same).copied()) {
             // The power may have gone between the slot and its mark.
             self.write_mark(Mark::Committed { slot, generation: header.generation, floor })?;
             return Ok(header);
         }
+        let index = self.slot_to_spend(schema).ok_or(CommitError::Unsure)?;
         let generation = self.next_generation;
         self.next_generation = generation.saturating_add(1);
         let trial = kind == Kind::Trial;
         let header = Header { generation, trial, schema, floor, payload_bytes, digest, seal: None };
-        let index = self.slot_to_spend(schema);
         self.unsure.config = true;
         let header = self.write_and_read_back(index, header, payload)?;
         let mark = if trial {
@@ -274,6 +314,11 @@ impl<P: Partition> Store<P> {
             self.slots.iter().filter_map(SlotState::header).find(|header| header.generation == generation);
         let Header { digest, floor, .. } =
             *trial.filter(|header| header.trial).ok_or(CommitError::NoSuchTrial)?;
+        // The marks know of a newer one, and it cannot be read now.
+        let unreadable = self.slots.iter().zip(&self.journal.committed);
+        if unreadable.into_iter().any(|(slot, newer)| *slot == SlotState::Unreadable && *newer > generation) {
+            return Err(CommitError::Unsure);
+        }
         self.mark(Mark::Confirmed(Confirmation { generation, digest }, floor))
     }
 
@@ -288,7 +333,10 @@ impl<P: Partition> Store<P> {
     }
 
     fn write_mark(&mut self, mark: Mark) -> Result<(), CommitError> {
-        let Some(next) = self.journal.with(mark) else { return Ok(()) };
+        let Some(mut next) = self.journal.with(mark) else { return Ok(()) };
+        if matches!(mark, Mark::Confirmed(..)) {
+            self.void_hidden(&mut next);
+        }
         self.mend_marks()?;
         self.unsure.config = true;
         // Even if it fails this number may be on the medium: it is not used for anything else.
@@ -302,6 +350,16 @@ impl<P: Partition> Store<P> {
         self.journal = next;
         self.unsure.config = false;
         Ok(())
+    }
+
+    /// What cannot be read may be a commit that nobody was told of, newer than what is confirmed: it does not
+    /// count any more when it can be read again.
+    fn void_hidden(&self, next: &mut JournalState) {
+        for (slot, committed) in self.slots.iter().zip(&mut next.committed) {
+            if *slot == SlotState::Unreadable {
+                *committed = self.next_generation.max(*committed);
+            }
+        }
     }
 
     /// Makes a lease durable: only when this returned may numbers up to its ceiling be used. A
@@ -320,7 +378,7 @@ impl<P: Partition> Store<P> {
     /// # Errors
     /// [`LeaseError`].
     pub fn rebase(&mut self, lease: Lease, live: &[u64]) -> Result<(), LeaseError> {
-        if self.unsure.identity {
+        if self.unsure.identity || self.unsure.identity_unflushed || self.unread.leases {
             return Err(CommitError::Unsure.into());
         }
         let next = match self.leases.with(lease, live)? {
@@ -415,24 +473,20 @@ impl<P: Partition> Store<P> {
     }
 
     /// Erases every slot. Identity, floor and leases stay: the device is still the same, what was
-    /// erased does not count when it is written back, and no number may be used twice. The slot in
-    /// force goes last, so that a cut leaves what there was or nothing.
+    /// erased does not count when it is written back, and no number may be used twice. A cut leaves what
+    /// there was or nothing.
     ///
     /// # Errors
-    /// [`CommitError::Medium`]; some of it may then be erased and some not.
+    /// [`CommitError::Medium`]; nothing counts then or everything, and some of what does not may not be erased.
     pub fn wipe(&mut self) -> Result<(), CommitError> {
         self.is_sure()?;
-        let in_force = self.choice();
+        // The mark does it, all at once: what it tells of does not count, also what cannot be read now.
+        self.write_mark(Mark::Wiped { below: self.next_generation })?;
         self.unsure.config = true;
-        for index in (0..SLOTS).filter(|index| in_force != Choice::Slot(*index)) {
+        for index in 0..SLOTS {
             self.erase(slot_offset(index), SLOT_BYTES)?;
         }
         self.partition.flush()?;
-        if let Choice::Slot(index) = in_force {
-            self.erase(slot_offset(index), SLOT_BYTES)?;
-            self.partition.flush()?;
-        }
-        self.write_mark(Mark::Wiped { below: self.next_generation })?;
         self.read_again();
         let erased = self.slots.iter().all(|slot| *slot == SlotState::Unusable(HeaderError::Blank));
         self.unsure.config = !erased;
@@ -440,7 +494,12 @@ impl<P: Partition> Store<P> {
     }
 
     const fn is_sure(&self) -> Result<(), CommitError> {
-        if self.unsure.identity || self.unsure.config { Err(CommitError::Unsure) } else { Ok(()) }
+        let Unsure { identity, identity_unflushed, config, .. } = self.unsure;
+        if identity || identity_unflushed || config || self.unread.marks {
+            Err(CommitError::Unsure)
+        } else {
+            Ok(())
+        }
     }
 
     fn erase(&mut self, offset: u64, bytes: usize) -> Result<(), PartitionError> {
@@ -469,24 +528,42 @@ impl<P: Partition> Store<P> {
 
     /// The slot that is needed least for one of `schema`: never the one in force; unusable ones first, then
     /// trials nobody confirmed, then the lowest generation. The newest of an older schema goes after these:
-    /// a firmware that is taken back starts with it. One that cannot be read goes last: it may be read
-    /// again one day, and if not it could not be read back either.
-    fn slot_to_spend(&self, schema: u16) -> usize {
+    /// a firmware that is taken back starts with it. One that cannot be read is none: it may be in force, and be read
+    /// again at the next start, and if not it could not be read back either.
+    fn slot_to_spend(&self, schema: u16) -> Option<usize> {
         let in_force = self.choice();
-        let others = self.slots.iter().enumerate().filter(|(index, _)| in_force != Choice::Slot(*index));
+        let others = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter(|(index, slot)| in_force != Choice::Slot(*index) && **slot != SlotState::Unreadable);
         let is_unconfirmed =
             |header: &Header| header.trial && !self.journal.is_confirmed(header.generation, &header.digest);
         let counts = |header: &&Header| !is_unconfirmed(header) && header.floor >= self.journal.floor;
         let older = self.slots.iter().filter_map(SlotState::header).filter(|header| header.schema < schema);
         let way_back = older.filter(counts).map(|header| header.generation).max();
         let worth = |slot: &SlotState| match slot.header() {
-            None if *slot == SlotState::Unreadable => (4, 0),
             None => (0, 0),
             Some(header) if is_unconfirmed(header) => (1, header.generation),
             Some(header) if Some(header.generation) == way_back => (3, 0),
             Some(header) => (2, header.generation),
         };
-        others.min_by_key(|(_, slot)| worth(slot)).map_or(0, |(index, _)| index)
+        others.min_by_key(|(_, slot)| worth(slot)).map(|(index, _)| index)
+    }
+
+    /// The highest generation that slot `index` may hold, if it cannot be read. Of one that no mark tells of
+    /// it may be the newest: the power may have gone between the slot and its mark.
+    fn perhaps_generation(&self, index: usize) -> u64 {
+        let marked = self.journal.committed.get(index).copied().filter(|generation| *generation != 0);
+        marked.unwrap_or(u64::MAX)
+    }
+
+    /// Whether a slot that cannot be read may be in force, and not what seems to be.
+    fn may_be_outdated(&self, in_force: &Header) -> bool {
+        let unreadable = self.slots.iter().enumerate().filter(|(_, slot)| **slot == SlotState::Unreadable);
+        unreadable
+            .map(|(index, _)| self.perhaps_generation(index))
+            .any(|perhaps| perhaps > in_force.generation)
     }
 
     fn write_slot(&mut self, index: usize, header: &Header, payload: &[u8]) -> Result<(), PartitionError> {

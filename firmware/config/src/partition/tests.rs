@@ -12,6 +12,8 @@ struct Memory {
     bytes: Vec<u8>,
     writes: usize,
     flush_fails: bool,
+    /// Offset behind whose write flushes fail.
+    unflushable: Option<u64>,
     /// Offset whose writes are lost.
     deaf_at: Option<u64>,
     /// Offsets of sectors that cannot be read.
@@ -27,6 +29,7 @@ impl Memory {
             bytes,
             writes: 0,
             flush_fails: false,
+            unflushable: None,
             deaf_at: None,
             unreadable: Vec::new(),
             fading: Vec::new(),
@@ -54,6 +57,7 @@ impl Partition for Memory {
         assert_eq!(offset % SECTOR_BYTES as u64, 0);
         assert_eq!(bytes.len() % SECTOR_BYTES, 0);
         self.writes += 1;
+        self.flush_fails |= self.unflushable == Some(offset);
         if self.fading.contains(&offset) {
             self.unreadable.push(offset);
         }
@@ -342,6 +346,88 @@ fn an_identity_that_was_written_and_not_read_back_is_kept() {
     assert_eq!(store.identity().map(|identity| identity.id), Some(device(1).id));
     assert_eq!(in_force(&mut store), Some(b"mine".to_vec()));
     assert_eq!((store.journal().floor, store.leases().ceiling(7)), (2, Some(1000)));
+}
+
+/// A flush that failed leaves an identity that reads well, and is gone with the power.
+#[test]
+fn an_identity_that_was_not_flushed_is_written_again() {
+    let mut store = open(Memory::blank());
+    store.commit(b"mine", 1, 0, Kind::Permanent).unwrap();
+    store.partition_mut().unflushable = Some(identity_offset(0));
+    assert!(store.adopt(device(1)).is_err());
+    assert!(store.identity().is_some());
+    assert_eq!(store.mark(Mark::Booted), Err(CommitError::Unsure));
+    *store.partition_mut() = Memory { unflushable: None, flush_fails: false, ..store.partition().clone() };
+    let writes = store.partition().writes;
+    store.adopt(device(2)).unwrap();
+    assert_eq!(store.partition().writes, writes + COPIES);
+    assert_eq!(store.identity().map(|identity| identity.id), Some(device(1).id));
+    store.mark(Mark::Booted).unwrap();
+}
+
+/// Where nothing can be read a newer record may stand: what went on from an older one would not count.
+#[test]
+fn nothing_is_written_while_records_cannot_be_read() {
+    let mut store = adopted();
+    store.commit(b"mine", 1, 3, Kind::Permanent).unwrap();
+    store.lease(Lease { fingerprint: 7, ceiling: 1000 }, &[7]).unwrap();
+    let (marks, leases) = (store.journal().record_index(), store.leases().record_index());
+    let whole = store.into_partition();
+    // One copy is enough.
+    let mut one = Memory { unreadable: std::vec![record_offset(0, marks)], ..whole.clone() };
+    one.unreadable.push(lease_offset(1, leases) + 2 * SECTOR_BYTES as u64);
+    let store = open(one);
+    assert!(store.is_read() && store.are_leases_known());
+    assert_eq!((store.journal().floor, store.leases().ceiling(7)), (3, Some(1000)));
+
+    let unreadable = std::vec![record_offset(0, marks), record_offset(1, marks)];
+    let mut store = open(Memory { unreadable, ..whole.clone() });
+    assert!(!store.is_read() && store.are_leases_known());
+    assert_eq!(store.commit(b"older floor", 1, 0, Kind::Permanent), Err(CommitError::Unsure));
+    assert_eq!(store.mark(Mark::Booted), Err(CommitError::Unsure));
+    store.partition_mut().unreadable.clear();
+    store.read_again();
+    assert!(store.is_read());
+    assert_eq!(store.journal().floor, 3);
+    store.mark(Mark::Booted).unwrap();
+
+    // The first sector of a record, or another of it, after its number was read.
+    for sector in 0..LEASE_SECTORS {
+        let at = |copy| lease_offset(copy, leases) + (sector * SECTOR_BYTES) as u64;
+        let mut store = open(Memory { unreadable: std::vec![at(0), at(1)], ..whole.clone() });
+        assert!(!store.is_read() && !store.are_leases_known(), "sector {sector}");
+        let lease = Lease { fingerprint: 7, ceiling: 1 };
+        assert_eq!(store.lease(lease, &[7]), Err(CommitError::Unsure.into()));
+        assert_eq!(in_force(&mut store), Some(b"mine".to_vec()));
+        store.partition_mut().unreadable.clear();
+        store.read_again();
+        assert_eq!(store.leases().ceiling(7), Some(1000));
+        store.lease(lease, &[7]).unwrap();
+    }
+}
+
+/// All slots are unreadable for a moment: neither a trial nor an older configuration may cost the one in force.
+#[test]
+fn slots_that_cannot_be_read_for_a_moment_are_not_lost() {
+    let mut store = adopted();
+    for payload in [b"first", b"other", b"third"] {
+        store.commit(payload, 1, 0, Kind::Permanent).unwrap();
+    }
+    let whole = store.into_partition();
+    let all: Vec<u64> = (0..SLOTS).map(slot_offset).collect();
+    let mut store = open(Memory { unreadable: all.clone(), ..whole.clone() });
+    assert_eq!(store.choice(), Choice::Factory);
+    store.partition_mut().unreadable.clear();
+    assert_eq!(store.commit(b"tried", 1, 0, Kind::Trial), Err(CommitError::Unsure));
+    assert_eq!(in_force(&mut reopened(store)), Some(b"third".to_vec()));
+
+    let newest = Store::open(whole.clone()).map(|store| store.choice());
+    let Ok(Choice::Slot(newest)) = newest else { panic!("{newest:?}") };
+    let mut store = open(Memory { unreadable: std::vec![all[newest]], ..whole });
+    assert_eq!(in_force(&mut store), Some(b"other".to_vec()));
+    store.partition_mut().unreadable.clear();
+    store.commit(b"other", 1, 0, Kind::Permanent).unwrap();
+    assert_eq!(in_force(&mut reopened(store)), Some(b"other".to_vec()), "it was acknowledged");
 }
 
 #[test]

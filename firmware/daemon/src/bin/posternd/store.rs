@@ -81,10 +81,28 @@ pub(crate) fn open_to_read(path: &Path) -> Result<Store<LinuxPartition>, StoreEr
 }
 
 fn opened(partition: LinuxPartition, path: &Path) -> Result<Store<LinuxPartition>, StoreError> {
-    Store::open(partition).map_err(|error| match error {
+    let mut store = Store::open(partition).map_err(|error| match error {
         OpenError::TooSmall => StoreError::TooSmall(path.to_owned()),
-    })
+    })?;
+    for _ in 0..READ_TRIES {
+        if store.is_read() {
+            return Ok(store);
+        }
+        store.read_again();
+    }
+    if !store.is_read() {
+        let keys = if store.are_leases_known() { "" } else { ", and no key opens anything" };
+        log::error!(
+            "{}: parts of it cannot be read: nothing can be committed{keys}. It is read again at the next start",
+            path.display()
+        );
+    }
+    Ok(store)
 }
+
+/// How often what could not be read is read again before the daemon starts without it. The driver has its own
+/// patience with each.
+const READ_TRIES: u32 = 5;
 
 /// The factory profile: the file at `path`, or the built-in one.
 pub(crate) fn factory(path: Option<&Path>) -> Result<Box<Site>, StoreError> {
