@@ -272,6 +272,8 @@ pub enum Event {
         door: Name,
         /// For whom.
         source: IpAddr,
+        /// Bits of the network of it that it is open for; as many as there are is it alone.
+        prefix: u8,
         /// Which ports.
         ports: Vec<ServicePort, PORTS_PER_DOOR_MAX>,
         /// For how long from now.
@@ -293,6 +295,8 @@ pub enum Event {
         door: Name,
         /// For whom it had been open.
         source: IpAddr,
+        /// Bits of the network of it that it had been open for.
+        prefix: u8,
     },
     /// A grant ended before its time.
     Revoke {
@@ -302,6 +306,8 @@ pub enum Event {
         door: Name,
         /// For whom it had been open.
         source: IpAddr,
+        /// Bits of the network of it that it had been open for.
+        prefix: u8,
         /// Why.
         reason: RevokeReason,
     },
@@ -373,6 +379,8 @@ pub enum Event {
         door: Name,
         /// For whom.
         source: IpAddr,
+        /// Bits of the network of it that is meant.
+        prefix: u8,
         /// What it was asked to do.
         task: FirewallTask,
         /// Why the grant was taken back before its time, if it was: no [`Event::Revoke`] follows,
@@ -627,7 +635,7 @@ mod tests {
 
     fn expire() -> Event {
         let source = IpAddr::from([192, 0, 2, 1]);
-        Event::Expire { grant: GrantId::from_raw(1), door: Name::new(), source }
+        Event::Expire { grant: GrantId::from_raw(1), door: Name::new(), source, prefix: 32 }
     }
 
     fn drain(ring: &mut AuditRing) -> std::vec::Vec<(u64, Event)> {

@@ -17,6 +17,7 @@ use crate::knock::Step;
 use crate::limiter::{Limiter, Verdict};
 use crate::limits::{EFFECTS_MAX, TABLE_UNITS};
 use crate::matcher::{Matcher, MatcherCounters, Progress};
+use crate::network::Network;
 use crate::port::{CeilingWrite, FirewallCommand, FirewallError, Frame, JournalFailed};
 use crate::rule::{DoorId, Name, Purpose, RuleSet, SequenceId};
 use crate::spa::key::KeyTag;
@@ -201,7 +202,7 @@ impl<const UNITS: usize> Engine<UNITS> {
             Input::Notice(event) => self.audit.push(event, now),
             Input::Revoke { door, source } => {
                 let meant = |grant: &Grant| {
-                    grant.door == Some(door) && source.is_none_or(|source| source == grant.source)
+                    grant.door == Some(door) && source.is_none_or(|source| grant.network.contains(source))
                 };
                 self.grants.revoke(RevokeReason::Operator, now, meant);
             }
@@ -227,13 +228,13 @@ impl<const UNITS: usize> Engine<UNITS> {
         self.await_rows();
     }
 
-    /// The kernel lets `source` reach all ports of `door` for `secs_left` more seconds, and a process
+    /// The kernel lets `network` reach all ports of `door` for `secs_left` more seconds, and a process
     /// before this one told it to. Makes that a grant of its own, audited as adopted, and says so;
     /// `false` when the rules in force do not account for it, so that it must be closed.
-    pub fn adopt(&mut self, door: DoorId, source: IpAddr, secs_left: u32, now: Instant) -> bool {
+    pub fn adopt(&mut self, door: DoorId, network: Network, secs_left: u32, now: Instant) -> bool {
         let left = Duration::from_secs(u64::from(secs_left));
         let Some(adopted) =
-            self.rules.door(door).and_then(|rules| self.grants.adopt(door, rules, source, left, now))
+            self.rules.door(door).and_then(|rules| self.grants.adopt(door, rules, network, left, now))
         else {
             return false;
         };
@@ -382,7 +383,8 @@ impl<const UNITS: usize> Engine<UNITS> {
                 }
             }
             Purpose::Close => {
-                let meant = |grant: &Grant| grant.door == Some(sequence.door) && grant.source == source;
+                let meant =
+                    |grant: &Grant| grant.door == Some(sequence.door) && grant.network.contains(source);
                 self.grants.revoke(RevokeReason::CloseSequence, now, meant);
             }
         }
@@ -440,25 +442,29 @@ impl<const UNITS: usize> Engine<UNITS> {
 
     fn record(&mut self, grant: &Grant, change: Change, now: Instant) {
         let (id, door, source) = (grant.id, grant.door_name.clone(), grant.source);
+        let prefix = grant.network.prefix;
         let event = match change {
             Change::Opened { extended } => {
                 self.counters.opened += 1;
                 let (ports, open_for, proof) = (grant.ports.clone(), grant.until.since(now), grant.proof);
                 let key = self.key_name(proof);
                 let one_shot = grant.terms.one_shot;
-                Event::Grant { grant: id, door, source, ports, open_for, proof, key, extended, one_shot }
+                let grant = id;
+                Event::Grant { grant, door, source, prefix, ports, open_for, proof, key, extended, one_shot }
             }
-            Change::Expired => Event::Expire { grant: id, door, source },
-            Change::Revoked(reason) => Event::Revoke { grant: id, door, source, reason },
+            Change::Expired => Event::Expire { grant: id, door, source, prefix },
+            Change::Revoked(reason) => Event::Revoke { grant: id, door, source, prefix, reason },
             Change::Failed { task, error } => {
                 let (revoked, held_for) = (grant.revoked(), grant.until.since(now));
-                Event::FirewallFailed { grant: id, door, source, task, revoked, held_for, error }
+                Event::FirewallFailed { grant: id, door, source, prefix, task, revoked, held_for, error }
             }
         };
         self.audit.push(event, now);
     }
 }
 
+#[cfg(test)]
+mod reach_tests;
 #[cfg(test)]
 mod row_tests;
 #[cfg(test)]

@@ -39,6 +39,7 @@ pub mod knock;
 pub mod limiter;
 pub mod limits;
 pub mod matcher;
+pub mod network;
 pub mod port;
 pub mod recent;
 pub mod rule;
@@ -48,5 +49,6 @@ pub mod wire;
 
 pub use engine::Engine;
 pub use knock::{InterfaceIndex, InterfaceSet, Knock, Protocol, ServicePort, Step, TcpFlags, Transport};
+pub use network::Network;
 pub use rule::{DoorId, RuleSet, SequenceId};
 pub use time::{Duration, Instant};

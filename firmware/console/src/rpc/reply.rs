@@ -1,11 +1,13 @@
 //! What the gateway answers.
 
+use core::fmt;
 use core::net::IpAddr;
 
 use heapless::{String, Vec};
 use postern_config::Role;
 use postern_config::site::{InterfaceName, StoredPort, StoredStep};
 use postern_core::limits::{INTERFACES_MAX, PORTS_PER_DOOR_MAX};
+use postern_core::network::Network;
 use postern_core::rule::Name;
 use serde::{Deserialize, Serialize};
 
@@ -347,10 +349,34 @@ pub struct GrantStatus {
     pub id: u64,
     /// The door.
     pub door: Name,
-    /// For whom.
+    /// Who asked for it.
     pub source: IpAddr,
+    /// Bits of the network of it that it is for; as many as there are is it alone.
+    pub prefix: u8,
     /// Seconds left.
     pub secs_left: u32,
+}
+
+impl GrantStatus {
+    /// Whom it lets in.
+    pub fn network(&self) -> Network {
+        Network::around(self.source, self.prefix)
+    }
+
+    /// Who asked for it, and whom it lets in if that is more: `192.0.2.7 for 192.0.2.0/24`.
+    pub fn whom(&self) -> impl fmt::Display + '_ {
+        Whom(self)
+    }
+}
+
+struct Whom<'g>(&'g GrantStatus);
+
+impl fmt::Display for Whom<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let network = self.0.network();
+        write!(f, "{}", self.0.source)?;
+        if network.is_host() { Ok(()) } else { write!(f, " for {network}") }
+    }
 }
 
 /// One key.
@@ -512,7 +538,8 @@ mod tests {
             keys: u8::MAX,
             grants: u16::MAX,
         };
-        let grant = GrantStatus { id: u64::MAX, door: text(), source: SOURCE, secs_left: u32::MAX };
+        let grant =
+            GrantStatus { id: u64::MAX, door: text(), source: SOURCE, prefix: 128, secs_left: u32::MAX };
         let key = KeyStatus {
             name: text(),
             fwknop: true,

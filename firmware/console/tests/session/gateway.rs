@@ -145,6 +145,7 @@ impl Gateway {
                     id: 7,
                     door: "ssh".try_into().unwrap(),
                     source: [192, 0, 2, 1].into(),
+                    prefix: 32,
                     secs_left: 29,
                 }]
                 .into_iter()

@@ -93,7 +93,8 @@ pub(super) fn grants(
         last = u64::from(grant.id.raw());
         let secs_left = u32::try_from(grant.until.since(now).secs_ceil()).unwrap_or(u32::MAX);
         let (door, source) = (grant.door_name.clone(), grant.source);
-        let _ = listed.push(GrantStatus { id: last, door, source, secs_left });
+        let prefix = grant.network.prefix;
+        let _ = listed.push(GrantStatus { id: last, door, source, prefix, secs_left });
     }
     listed
 }
