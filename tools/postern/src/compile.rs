@@ -190,8 +190,9 @@ pub(crate) fn sequences(door: &DoorFile) -> impl Iterator<Item = &SequenceFile> 
 
 /// Where the prefix of a door stands that opens for more than one address.
 fn prefix_of(door: &DoorFile) -> usize {
-    let alone = Reach::SOURCE_ALONE;
-    if door.prefix_v4.value < alone.v4 { door.prefix_v4.offset } else { door.prefix_v6.offset }
+    let is_plain = door.prefix_v4.value >= Reach::SOURCE_ALONE.v4;
+    let is_v6 = is_plain || door.prefix_v6.value < REACH_V6_MIN;
+    if is_v6 { door.prefix_v6.offset } else { door.prefix_v4.offset }
 }
 
 /// Where the second of two equal knocks in a row stands.
