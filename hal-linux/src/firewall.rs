@@ -8,6 +8,7 @@
 //!            from lo or an exempt interface?   not our affair
 //!            to a protected port?              POSTERN-GATE
 //!                                                granted to this source?  pass
+//!                                                or to its network?       pass, if doors have such grants
 //!                                                for one connection?      the grant is gone, pass
 //!                                                of a connection that is? pass
 //!                                                drop

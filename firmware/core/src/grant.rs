@@ -119,6 +119,16 @@ impl Grant {
         self.confirmed_until.is_some() && !self.is_ending()
     }
 
+    /// Whether it goes on when its door is `door` from now on: that has all its ports, leads where it led,
+    /// opens for as many and has not become one-shot.
+    pub fn goes_on(&self, door: &Door) -> bool {
+        let same_way = door.terms.behind == self.terms.behind;
+        let same_reach = door.terms.reach.network(self.source) == self.network;
+        let same_use = self.terms.one_shot || !door.terms.one_shot;
+        let same = same_way && same_reach && same_use;
+        same && self.ports.iter().all(|port| door.ports.contains(port))
+    }
+
     /// Why it was taken back, when it was.
     pub(crate) fn revoked(&self) -> Option<RevokeReason> {
         self.revoked
@@ -357,19 +367,15 @@ impl GrantTable {
         count
     }
 
-    /// Another rule set is in force: grants whose door is still there with all their ports, leads where
-    /// it led, opens for as many and has not become one-shot, go on; the others are taken back.
+    /// Another rule set is in force: grants whose door is still there go on if they can; the others are
+    /// taken back.
     pub fn rules_replaced(&mut self, rules: &RuleSet, now: Instant) {
         for grant in &mut self.grants {
             grant.door = rules.door_named(&grant.door_name).filter(|&id| {
                 rules.door(id).is_some_and(|door| {
-                    let same_way = door.terms.behind == grant.terms.behind;
-                    let same_reach = door.terms.reach.network(grant.source) == grant.network;
                     // Whoever goes on goes on under the new terms.
                     grant.terms.cut_at_end = door.terms.cut_at_end;
-                    let same_use = grant.terms.one_shot || !door.terms.one_shot;
-                    let same = same_way && same_reach && same_use;
-                    same && grant.ports.iter().all(|port| door.ports.contains(port))
+                    grant.goes_on(door)
                 })
             });
         }

@@ -73,8 +73,8 @@ const DECISIONS: &[Bug] = &[
     bug(
         "a reload loses a grant's door",
         GRANT,
-        "grant.ports.iter().all(|port| door.ports.contains(port))",
-        "grant.ports == door.ports",
+        "self.ports.iter().all(|port| door.ports.contains(port))",
+        "self.ports == door.ports",
     ),
     bug(
         "a door stays open twice as long",

@@ -65,6 +65,17 @@ fn grants_to_networks() {
         }
     }
     story.ask("grants-wide", &["grants"], 0);
+    // What a change would take back.
+    for (to, lost) in [
+        ("prefix_v4 = 24\nprefix_v6 = 64", 0),
+        ("prefix_v4 = 25", 2),
+        ("one_shot = true", 2),
+        ("forward = \"192.168.10.5:22\"", 2),
+    ] {
+        story.bench.write("next.toml", &wide.replace("prefix_v4 = 24", to), 0o644);
+        let (said, _) = story.bench.ask(&["config", "apply", "next.toml", "--dry-run"], 0);
+        assert!(said.contains(&format!("grants taken back: {lost}\n")), "{to}: {said}");
+    }
     // By any address of it.
     story.bench.ask(&["revoke", "ssh", "192.0.2.200"], 0);
     let (left, _) = story.bench.ask(&["grants"], 0);
