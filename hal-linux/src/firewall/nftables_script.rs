@@ -63,7 +63,8 @@ const WIDE_V4: &str = "wide4-";
 const WIDE_V6: &str = "wide6-";
 
 /// The set of grants of a family to networks of `width` bits. Its members are the networks' lowest
-/// addresses and mean nothing without the width: it is in the name, so that none outlives it.
+/// addresses and mean nothing without the width: it is in the name, so that none outlives it. A rule
+/// that masks the address needs no intervals, whose sets with time-outs are younger than the others.
 pub(super) fn wide(family: Family, width: u8) -> SetName {
     let mut name = SetName::new();
     let start = if family == Family::V4 { WIDE_V4 } else { WIDE_V6 };
