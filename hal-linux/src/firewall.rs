@@ -8,6 +8,7 @@
 //!            from lo or an exempt interface?   not our affair
 //!            to a protected port?              POSTERN-GATE
 //!                                                granted to this source?  pass
+//!                                                or to its network?       pass, if doors have such grants
 //!                                                for one connection?      the grant is gone, pass
 //!                                                of a connection that is? pass
 //!                                                drop
@@ -45,8 +46,8 @@ pub use error::InstallError;
 pub use family::Family;
 pub use iptables::{IptablesFirewall, IptablesVariant};
 use leading::leadings;
-use member::Grants;
 pub use member::Member;
+use member::{Grants, Kind};
 pub use nftables::NftablesFirewall;
 pub(crate) use options::PROGRAM_DIRECTORIES;
 pub use options::{BadName, ExemptInterface, FirewallOptions, ObjectName};

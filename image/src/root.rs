@@ -39,7 +39,7 @@ const MATCHES: [&str; 12] = [
 ];
 
 /// Modules the firewall needs. The first is a dependency that libcrc32c does not tell.
-const FIREWALL: [&str; 18] = [
+const FIREWALL: [&str; 19] = [
     "crc32c_generic",
     "ip_tables",
     "ip6_tables",
@@ -57,6 +57,7 @@ const FIREWALL: [&str; 18] = [
     "nf_conntrack_netlink",
     "ip_set",
     "ip_set_hash_ipport",
+    "ip_set_hash_netport",
     "ip_set_bitmap_port",
 ];
 

@@ -2,7 +2,7 @@
 
 /// Every name, in the order of its bit in [`crate::site::StoredDoor::allow`]. Names are added at the
 /// end and never taken away: the bits are part of schema 1.
-pub const ALLOWANCES: [&str; 14] = [
+pub const ALLOWANCES: [&str; 15] = [
     "ephemeral-port",
     "long-open",
     "monotone-sequence",
@@ -17,6 +17,7 @@ pub const ALLOWANCES: [&str; 14] = [
     "short-sequence",
     "stock-ping",
     "wide-guards",
+    "wide-prefix",
 ];
 
 /// The bit of `name`.

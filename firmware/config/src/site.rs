@@ -13,7 +13,7 @@ use postern_core::limits::{
     KEYS_MAX, NAME_BYTES_MAX, PORTS_PER_DOOR_MAX, SEQUENCES_MAX, STEPS_MAX,
 };
 use postern_core::rule::{
-    Behind, Door, DoorId, GuardRange, Purpose, RuleError, RuleSet, RuleSetBuilder, Sequence, Terms,
+    Behind, Door, DoorId, GuardRange, Purpose, Reach, RuleError, RuleSet, RuleSetBuilder, Sequence, Terms,
 };
 use postern_core::spa::rotating::{Protocols, Shape, ShapeError};
 use postern_core::time::Duration;
@@ -284,6 +284,7 @@ impl From<&StoredDoor> for Door {
                 behind: door.forward.map(Behind::from),
                 cut_at_end: door.cut_at_end,
                 one_shot: door.one_shot,
+                reach: Reach { v4: door.prefix_v4, v6: door.prefix_v6 },
             },
         }
     }

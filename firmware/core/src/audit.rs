@@ -16,8 +16,10 @@ use crate::rule::Name;
 use crate::spa::key::KeyTag;
 use crate::time::{Duration, Instant};
 
+mod change;
 mod update;
 
+pub use change::ConfigChange;
 pub use update::UpdateAct;
 
 /// How a client proved itself.
@@ -139,52 +141,6 @@ impl FirewallTask {
     }
 }
 
-/// What became of a configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ConfigChange {
-    /// Committed for good.
-    Committed,
-    /// On trial until confirmed.
-    Tried,
-    /// A trial was confirmed.
-    Confirmed,
-    /// A trial was taken back: nobody confirmed it in time.
-    TrialTimedOut,
-    /// A trial was taken back: somebody said so.
-    TrialCancelled,
-    /// A trial was taken back: the daemon or the machine was started anew.
-    TrialLost,
-    /// Everything was erased.
-    Wiped,
-}
-
-impl ConfigChange {
-    const fn id(self) -> &'static str {
-        match self {
-            ConfigChange::Committed => "CFG-COMMIT",
-            ConfigChange::Tried => "CFG-STAGE",
-            ConfigChange::Confirmed => "CFG-CONFIRM",
-            ConfigChange::TrialTimedOut | ConfigChange::TrialCancelled | ConfigChange::TrialLost => {
-                "CFG-ROLLBACK"
-            }
-            ConfigChange::Wiped => "CFG-WIPE",
-        }
-    }
-
-    /// Short lower-case words for an audit line.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            ConfigChange::Committed => "commit",
-            ConfigChange::Tried => "trial",
-            ConfigChange::Confirmed => "confirm",
-            ConfigChange::TrialTimedOut => "not-confirmed",
-            ConfigChange::TrialCancelled => "cancelled",
-            ConfigChange::TrialLost => "restart",
-            ConfigChange::Wiped => "wipe",
-        }
-    }
-}
-
 /// What somebody did at a console, or with a tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConsoleAct {
@@ -272,6 +228,8 @@ pub enum Event {
         door: Name,
         /// For whom.
         source: IpAddr,
+        /// Bits of the network of it that it is open for; as many as there are is it alone.
+        prefix: u8,
         /// Which ports.
         ports: Vec<ServicePort, PORTS_PER_DOOR_MAX>,
         /// For how long from now.
@@ -293,6 +251,8 @@ pub enum Event {
         door: Name,
         /// For whom it had been open.
         source: IpAddr,
+        /// Bits of the network of it that it had been open for.
+        prefix: u8,
     },
     /// A grant ended before its time.
     Revoke {
@@ -302,6 +262,8 @@ pub enum Event {
         door: Name,
         /// For whom it had been open.
         source: IpAddr,
+        /// Bits of the network of it that it had been open for.
+        prefix: u8,
         /// Why.
         reason: RevokeReason,
     },
@@ -373,6 +335,8 @@ pub enum Event {
         door: Name,
         /// For whom.
         source: IpAddr,
+        /// Bits of the network of it that is meant.
+        prefix: u8,
         /// What it was asked to do.
         task: FirewallTask,
         /// Why the grant was taken back before its time, if it was: no [`Event::Revoke`] follows,
@@ -627,7 +591,7 @@ mod tests {
 
     fn expire() -> Event {
         let source = IpAddr::from([192, 0, 2, 1]);
-        Event::Expire { grant: GrantId::from_raw(1), door: Name::new(), source }
+        Event::Expire { grant: GrantId::from_raw(1), door: Name::new(), source, prefix: 32 }
     }
 
     fn drain(ring: &mut AuditRing) -> std::vec::Vec<(u64, Event)> {

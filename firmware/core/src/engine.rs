@@ -12,13 +12,14 @@ use crate::audit::{AuditRing, DenyClass, DenyReason, Event, Proof, Record, Revok
 use crate::detect::Detectors;
 use crate::grant::{Change, Grant, GrantId, GrantTable, Lease};
 use crate::hash::HashKey;
+use crate::heard::{Heard, HeardTable};
 use crate::knock::Knock;
 use crate::knock::Step;
 use crate::limiter::{Limiter, Verdict};
 use crate::limits::{EFFECTS_MAX, TABLE_UNITS};
 use crate::matcher::{Matcher, MatcherCounters, Outcome, Progress};
+use crate::network::Network;
 use crate::port::{CeilingWrite, FirewallCommand, FirewallError, Frame, JournalFailed};
-use crate::reach::{Reach, Reached};
 use crate::rule::{DoorId, Name, Purpose, RuleSet, SequenceId};
 use crate::spa::key::KeyTag;
 use crate::spa::policy::WallTime;
@@ -164,7 +165,7 @@ pub struct Engine<const UNITS: usize = TABLE_UNITS> {
     denials: Limiter,
     detectors: Detectors,
     counters: Counters,
-    reach: Reach,
+    heard: HeardTable,
     trace: Option<Trace>,
     spa: spa::Spa,
 }
@@ -181,7 +182,7 @@ impl<const UNITS: usize> Engine<UNITS> {
             denials: Limiter::new(),
             detectors: Detectors::new(),
             counters: Counters::default(),
-            reach: Reach::new(),
+            heard: HeardTable::new(),
             trace: None,
             spa: spa::Spa::new(),
         }
@@ -204,7 +205,7 @@ impl<const UNITS: usize> Engine<UNITS> {
             Input::Notice(event) => self.audit.push(event, now),
             Input::Revoke { door, source } => {
                 let meant = |grant: &Grant| {
-                    grant.door == Some(door) && source.is_none_or(|source| source == grant.source)
+                    grant.door == Some(door) && source.is_none_or(|source| grant.network.contains(source))
                 };
                 self.grants.revoke(RevokeReason::Operator, now, meant);
             }
@@ -220,7 +221,7 @@ impl<const UNITS: usize> Engine<UNITS> {
         self.spa.replace_keys(keys);
         self.await_rows();
         self.matcher.rules_replaced(self.rules.within_longest(), now);
-        self.reach.forget();
+        self.heard.forget();
         self.grants.rules_replaced(&self.rules, now);
         self.audit.push(Event::ConfigApplied { doors: self.door_count() }, now);
     }
@@ -231,13 +232,13 @@ impl<const UNITS: usize> Engine<UNITS> {
         self.await_rows();
     }
 
-    /// The kernel lets `source` reach all ports of `door` for `secs_left` more seconds, and a process
+    /// The kernel lets `network` reach all ports of `door` for `secs_left` more seconds, and a process
     /// before this one told it to. Makes that a grant of its own, audited as adopted, and says so;
     /// `false` when the rules in force do not account for it, so that it must be closed.
-    pub fn adopt(&mut self, door: DoorId, source: IpAddr, secs_left: u32, now: Instant) -> bool {
+    pub fn adopt(&mut self, door: DoorId, network: Network, secs_left: u32, now: Instant) -> bool {
         let left = Duration::from_secs(u64::from(secs_left));
         let Some(adopted) =
-            self.rules.door(door).and_then(|rules| self.grants.adopt(door, rules, source, left, now))
+            self.rules.door(door).and_then(|rules| self.grants.adopt(door, rules, network, left, now))
         else {
             return false;
         };
@@ -285,9 +286,9 @@ impl<const UNITS: usize> Engine<UNITS> {
 
     /// How far anybody came in a sequence since the rules were put in force; nothing of a sequence that
     /// stands in a row, whose knocks change.
-    pub fn reached(&self, sequence: SequenceId) -> Option<Reached> {
+    pub fn heard(&self, sequence: SequenceId) -> Option<Heard> {
         let is_fixed = self.rules.sequence(sequence).is_some() && self.rules.row_of(sequence).is_none();
-        is_fixed.then(|| self.reach.of(sequence))
+        is_fixed.then(|| self.heard.of(sequence))
     }
 
     /// The oldest audit record; it stays until [`Engine::record_written`].
@@ -350,7 +351,7 @@ impl<const UNITS: usize> Engine<UNITS> {
         } else {
             self.counters.knocks += 1;
         }
-        self.note_reach(knock.step, &outcome);
+        self.note_heard(knock.step, &outcome);
         for &(sequence, progress) in &outcome.progress {
             match progress {
                 Progress::Completed => self.completed(sequence, knock, now),
@@ -366,10 +367,10 @@ impl<const UNITS: usize> Engine<UNITS> {
     }
 
     /// The matcher tells of every place of a knock, in their order.
-    fn note_reach(&mut self, step: Step, outcome: &Outcome) {
+    fn note_heard(&mut self, step: Step, outcome: &Outcome) {
         for (&place, &(_, progress)) in self.rules.places_of(step).iter().zip(&outcome.progress) {
             let knocks = self.rules.sequence(place.sequence).map_or(0, |sequence| sequence.steps.len());
-            self.reach.note(place, progress, knocks);
+            self.heard.note(place, progress, knocks);
         }
     }
 
@@ -402,7 +403,8 @@ impl<const UNITS: usize> Engine<UNITS> {
                 }
             }
             Purpose::Close => {
-                let meant = |grant: &Grant| grant.door == Some(sequence.door) && grant.source == source;
+                let meant =
+                    |grant: &Grant| grant.door == Some(sequence.door) && grant.network.contains(source);
                 self.grants.revoke(RevokeReason::CloseSequence, now, meant);
             }
         }
@@ -460,25 +462,29 @@ impl<const UNITS: usize> Engine<UNITS> {
 
     fn record(&mut self, grant: &Grant, change: Change, now: Instant) {
         let (id, door, source) = (grant.id, grant.door_name.clone(), grant.source);
+        let prefix = grant.network.prefix;
         let event = match change {
             Change::Opened { extended } => {
                 self.counters.opened += 1;
                 let (ports, open_for, proof) = (grant.ports.clone(), grant.until.since(now), grant.proof);
                 let key = self.key_name(proof);
                 let one_shot = grant.terms.one_shot;
-                Event::Grant { grant: id, door, source, ports, open_for, proof, key, extended, one_shot }
+                let grant = id;
+                Event::Grant { grant, door, source, prefix, ports, open_for, proof, key, extended, one_shot }
             }
-            Change::Expired => Event::Expire { grant: id, door, source },
-            Change::Revoked(reason) => Event::Revoke { grant: id, door, source, reason },
+            Change::Expired => Event::Expire { grant: id, door, source, prefix },
+            Change::Revoked(reason) => Event::Revoke { grant: id, door, source, prefix, reason },
             Change::Failed { task, error } => {
                 let (revoked, held_for) = (grant.revoked(), grant.until.since(now));
-                Event::FirewallFailed { grant: id, door, source, task, revoked, held_for, error }
+                Event::FirewallFailed { grant: id, door, source, prefix, task, revoked, held_for, error }
             }
         };
         self.audit.push(event, now);
     }
 }
 
+#[cfg(test)]
+mod reach_tests;
 #[cfg(test)]
 mod row_tests;
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::limits::{
     FIREWALL_ANSWER, FIREWALL_RETRY, FIREWALL_TRIES_MAX, GRANTS_MAX, GRANTS_PER_DOOR_ASSURED,
     GRANTS_RESERVED, PORTS_PER_DOOR_MAX,
 };
+use crate::network::Network;
 use crate::port::{FirewallCommand, FirewallError};
 use crate::rule::{Door, DoorId, Name, RuleSet, Terms};
 use crate::time::{Duration, Instant};
@@ -81,8 +82,10 @@ pub struct Grant {
     pub door: Option<DoorId>,
     /// The door's name when it was granted.
     pub door_name: Name,
-    /// For whom.
+    /// Who asked for it last.
     pub source: IpAddr,
+    /// For whom: that address alone, or all of its network that the door opens for.
+    pub network: Network,
     /// Which ports.
     pub ports: Vec<ServicePort, PORTS_PER_DOOR_MAX>,
     /// What it means beyond that; one-shot also when only this grant is.
@@ -114,6 +117,16 @@ impl Grant {
     /// Whether the firewall has said that the door is open, and no end is in sight.
     pub fn is_open(&self) -> bool {
         self.confirmed_until.is_some() && !self.is_ending()
+    }
+
+    /// Whether it goes on when its door is `door` from now on: that has all its ports, leads where it led,
+    /// opens for as many and has not become one-shot.
+    pub fn goes_on(&self, door: &Door) -> bool {
+        let same_way = door.terms.behind == self.terms.behind;
+        let same_reach = door.terms.reach.network(self.source) == self.network;
+        let same_use = self.terms.one_shot || !door.terms.one_shot;
+        let same = same_way && same_reach && same_use;
+        same && self.ports.iter().all(|port| door.ports.contains(port))
     }
 
     /// Why it was taken back, when it was.
@@ -211,8 +224,9 @@ impl GrantTable {
     }
 
     /// Somebody proved that `source` may use `door` for the time of `lease`. One grant per door and
-    /// address, and another one for one connection: asking again extends it, and gives back what a
-    /// connection used up. The table is not told of that: it holds a grant until its time is over.
+    /// network it opens for, which is one address but for few doors, and another one for one connection:
+    /// asking again extends it, and gives back what a connection used up. The table is not told of that:
+    /// it holds a grant until its time is over.
     ///
     /// # Errors
     /// [`GrantsFull`] when every place it may have is taken.
@@ -227,15 +241,16 @@ impl GrantTable {
     ) -> Result<(), GrantsFull> {
         let until = now + lease.time;
         let terms = Terms { one_shot: door.terms.one_shot || lease.one_shot, ..door.terms };
+        let network = terms.reach.network(source);
         let alive = |grant: &&mut Grant| {
             grant.door == Some(id)
-                && grant.source == source
+                && grant.network == network
                 && grant.terms.one_shot == terms.one_shot
                 && !grant.is_ending()
         };
         if let Some(grant) = self.grants.iter_mut().find(alive) {
             grant.until = grant.until.max(until);
-            grant.proof = proof;
+            (grant.source, grant.proof) = (source, proof);
             // A command in hand is answered first; its answer finds the later end and asks again.
             if grant.phase != Phase::Asked {
                 grant.phase = Phase::Wanted;
@@ -272,6 +287,7 @@ impl GrantTable {
             door: Some(id),
             door_name: door.name.clone(),
             source,
+            network: door.terms.reach.network(source),
             ports: door.ports.clone(),
             terms: door.terms,
             proof,
@@ -287,21 +303,25 @@ impl GrantTable {
         }
     }
 
-    /// The kernel holds all ports of `door` open for `source`, and whoever told it to is gone. `None`
+    /// The kernel holds all ports of `door` open for `network`, and whoever told it to is gone. `None`
     /// when that cannot be a grant of this door: for longer than it opens, for somebody it cannot let
-    /// in, or one that is there already; when connections should have ended with it, or when it is
-    /// not known whether the one it is good for has come; or when there is no place.
+    /// in, for more or fewer than it opens for, or one that is there already; when connections should have
+    /// ended with it, or when it is not known whether the one it is good for has come; or when there is no
+    /// place.
     pub fn adopt(
         &mut self,
         id: DoorId,
         door: &Door,
-        source: IpAddr,
+        network: Network,
         left: Duration,
         now: Instant,
     ) -> Option<Grant> {
+        // Who of a network it was is not known.
+        let source = network.address;
         let own = door.terms.one_shot || door.terms.cut_at_end || !door.terms.can_admit(source);
-        let is_there = self.grants.iter().any(|grant| grant.door == Some(id) && grant.source == source);
-        if own || is_there || left > door.open_for || !self.has_place_for(id) {
+        let is_there = self.grants.iter().any(|grant| grant.door == Some(id) && grant.network == network);
+        let other = door.terms.reach.network(source) != network;
+        if own || other || is_there || left > door.open_for || !self.has_place_for(id) {
             return None;
         }
         let until = now + left;
@@ -347,17 +367,15 @@ impl GrantTable {
         count
     }
 
-    /// Another rule set is in force: grants whose door is still there with all their ports, leads where
-    /// it led and has not become one-shot, go on; the others are taken back.
+    /// Another rule set is in force: grants whose door is still there go on if they can; the others are
+    /// taken back.
     pub fn rules_replaced(&mut self, rules: &RuleSet, now: Instant) {
         for grant in &mut self.grants {
             grant.door = rules.door_named(&grant.door_name).filter(|&id| {
                 rules.door(id).is_some_and(|door| {
-                    let same_way = door.terms.behind == grant.terms.behind;
                     // Whoever goes on goes on under the new terms.
                     grant.terms.cut_at_end = door.terms.cut_at_end;
-                    let same_use = grant.terms.one_shot || !door.terms.one_shot;
-                    same_way && same_use && grant.ports.iter().all(|port| door.ports.contains(port))
+                    grant.goes_on(door)
                 })
             });
         }
@@ -387,11 +405,11 @@ impl GrantTable {
 
     fn command(&self, index: usize, now: Instant) -> Option<FirewallCommand> {
         let grant = self.grants.get(index)?;
-        let (id, source, once) = (grant.id, grant.source, grant.terms.one_shot);
+        let (id, source, once) = (grant.id, grant.network, grant.terms.one_shot);
         if grant.phase == Phase::Wanted {
             let mut ports = Vec::new();
             for &port in &grant.ports {
-                // Never shorten what another door has granted the same source on this port.
+                // Never shorten what another door has granted the same network on this port.
                 let until =
                     self.covered_until(index, port).map_or(grant.until, |other| other.max(grant.until));
                 let secs = u32::try_from(until.since(now).secs_ceil().max(1)).unwrap_or(u32::MAX);
@@ -401,7 +419,7 @@ impl GrantTable {
         }
         let mut ports = Vec::new();
         for &port in &grant.ports {
-            // Never take what another grant of the same source still holds. For one connection they hold
+            // Never take what another grant of the same network still holds. For one connection they hold
             // one thing together, which nobody could shorten without giving back what was used up.
             if once || self.covered_until(index, port).is_none() {
                 let _ = ports.push(port);
@@ -410,12 +428,13 @@ impl GrantTable {
         Some(FirewallCommand::Close { grant: id, source, ports, cut: grant.terms.cut_at_end, once })
     }
 
-    /// Until when another grant of the same source and kind, alive or wanted, covers `port`.
+    /// Until when another grant of the same network and kind, alive or wanted, covers `port`. One of a
+    /// network and one of an address in it are two things in the kernel.
     fn covered_until(&self, index: usize, port: ServicePort) -> Option<Instant> {
         let covered = self.grants.get(index)?;
         let others = self.grants.iter().enumerate().filter(|(other, _)| *other != index);
         let covering = others.filter(|(_, grant)| {
-            let same = grant.source == covered.source && grant.terms.one_shot == covered.terms.one_shot;
+            let same = grant.network == covered.network && grant.terms.one_shot == covered.terms.one_shot;
             same && !grant.is_ending() && grant.ports.contains(&port)
         });
         covering.map(|(_, grant)| grant.until).max()
@@ -428,9 +447,9 @@ impl GrantTable {
         let Some(ending) = self.grants.get(index).filter(shortens) else { return };
         // An extension that failed may have been done all the same.
         let until = ending.until.max(ending.asked_until);
-        let (source, ports) = (ending.source, ending.ports.clone());
+        let (network, ports) = (ending.network, ending.ports.clone());
         for grant in &mut self.grants {
-            let same = grant.source == source && !grant.terms.one_shot;
+            let same = grant.network == network && !grant.terms.one_shot;
             let shares = same && grant.ports.iter().any(|port| ports.contains(port));
             if shares && !grant.is_ending() && grant.until < until {
                 grant.is_overheld = true;

@@ -15,7 +15,7 @@
 //! | [`engine`] | an [`engine::Input`] | [`engine::Effects`] for the shell |
 //!
 //! [`rule`] is the configuration already proved valid, [`audit`] the bounded record of what
-//! happened, [`reach`] how far anybody came, [`port`] the few traits a shell implements, [`limits`] every capacity.
+//! happened, [`heard`] how far anybody came, [`port`] the few traits a shell implements, [`limits`] every capacity.
 //!
 //! # Running it
 //!
@@ -35,12 +35,13 @@ pub mod detect;
 pub mod engine;
 pub mod grant;
 pub mod hash;
+pub mod heard;
 pub mod knock;
 pub mod limiter;
 pub mod limits;
 pub mod matcher;
+pub mod network;
 pub mod port;
-pub mod reach;
 pub mod recent;
 pub mod rule;
 pub mod spa;
@@ -49,5 +50,6 @@ pub mod wire;
 
 pub use engine::Engine;
 pub use knock::{InterfaceIndex, InterfaceSet, Knock, Protocol, ServicePort, Step, TcpFlags, Transport};
+pub use network::Network;
 pub use rule::{DoorId, RuleSet, SequenceId};
 pub use time::{Duration, Instant};

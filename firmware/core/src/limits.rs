@@ -26,6 +26,13 @@ pub const STEP_SHARED_MAX: usize = 16;
 /// Service ports of one door.
 pub const PORTS_PER_DOOR_MAX: usize = 8;
 
+/// Bits of the widest network a grant to an IPv4 source may cover, if its door says so: 65,536 addresses,
+/// the pool of a carrier's NAT. What is wider is a whole provider.
+pub const REACH_V4_MIN: u8 = 16;
+
+/// The same for an IPv6 source: what one customer is given (RFC 6177).
+pub const REACH_V6_MIN: u8 = 48;
+
 /// Distinct service ports over all doors.
 pub const PORTS_MAX: usize = 512;
 

@@ -1,14 +1,13 @@
 //! The few traits a shell implements. Each has two implementations: the real one in
 //! `postern-hal-linux` and the simulated one in `tests/sim`.
 
-use core::net::IpAddr;
-
 use heapless::Vec;
 
 use crate::audit::Record;
 use crate::grant::GrantId;
 use crate::knock::{InterfaceIndex, ServicePort};
 use crate::limits::PORTS_PER_DOOR_MAX;
+use crate::network::Network;
 use crate::rule::RuleSet;
 use crate::spa::key::KeyTag;
 use crate::time::Instant;
@@ -121,8 +120,9 @@ pub enum FirewallCommand {
     Open {
         /// Comes back in the answer.
         grant: GrantId,
-        /// For whom.
-        source: IpAddr,
+        /// For whom: one address, or a network as wide as [`RuleSet::reach`] says, named by its lowest
+        /// address.
+        source: Network,
         /// Each port with the seconds the *kernel* shall keep it open, at least 1.
         ports: Vec<(ServicePort, u32), PORTS_PER_DOOR_MAX>,
         /// Whether the first new connection to each port takes it away again.
@@ -132,11 +132,11 @@ pub enum FirewallCommand {
     Close {
         /// Comes back in the answer.
         grant: GrantId,
-        /// From whom.
-        source: IpAddr,
+        /// From whom. Networks of another width than the rules in force have none any more.
+        source: Network,
         /// Which ports.
         ports: Vec<ServicePort, PORTS_PER_DOOR_MAX>,
-        /// Whether established connections of `source` to them are cut, too.
+        /// Whether established connections of everybody in `source` to them are cut, too.
         cut: bool,
         /// Whether they were opened with `once`: the kernel holds those apart.
         once: bool,

@@ -7,9 +7,13 @@ use core::net::IpAddr;
 
 use heapless::{String, Vec};
 
+mod error;
+mod reach;
 mod row;
 mod terms;
 
+pub use error::RuleError;
+pub use reach::Reach;
 pub use row::{Row, RowKind};
 pub use terms::{Behind, Terms};
 
@@ -99,66 +103,6 @@ pub struct Place {
     pub step: u8,
 }
 
-/// Why a rule set was refused. `door` and `sequence` are positions in order of adding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RuleError {
-    /// More than [`DOORS_MAX`] doors.
-    TooManyDoors,
-    /// More than [`SEQUENCES_MAX`] sequences.
-    TooManySequences,
-    /// More than [`GUARD_RANGES_MAX`] guard ranges.
-    TooManyGuards,
-    /// More than [`PORTS_MAX`] distinct service ports.
-    TooManyPorts,
-    /// More than [`FLAG_CONDITIONS_MAX`] distinct TCP flag conditions.
-    TooManyFlagConditions,
-    /// A name is empty, too long, or has a character outside `A-Z a-z 0-9 - _ .`.
-    BadName(DoorId),
-    /// Two doors have one name.
-    DuplicateName(DoorId),
-    /// A door protects no port, too many, or port 0.
-    BadPorts(DoorId),
-    /// `open_for` is not a whole number of seconds or outside [`OPEN_FOR_MIN`]..=[`OPEN_FOR_MAX`].
-    BadOpenFor(DoorId),
-    /// A door takes knocks on no interface: nothing could ever open it.
-    NoInterface(DoorId),
-    /// A door leads to an address that no host behind the gateway can have, or to port 0.
-    BadBehind(DoorId),
-    /// A door that leads behind the gateway has other than one port, or shares it with another door:
-    /// where a connection to it leads would depend on who let the client in.
-    BehindNeedsOwnPort(DoorId),
-    /// A door whose grants are used up by one connection has several ports: there would be one for each.
-    OneShotNeedsOnePort(DoorId),
-    /// A sequence belongs to no door.
-    NoSuchDoor(SequenceId),
-    /// A sequence has no knock or more than [`STEPS_MAX`].
-    BadLength(SequenceId),
-    /// A TCP or UDP knock on port 0.
-    BadStep(SequenceId),
-    /// A knock follows itself: one packet that is delivered twice, or sent again, would count as both.
-    RepeatedStep(SequenceId),
-    /// `within` is outside [`WITHIN_MIN`]..=[`WITHIN_MAX`].
-    BadWithin(SequenceId),
-    /// The reordering window is over [`REORDER_MAX`] or not below `within`.
-    BadReorder(SequenceId),
-    /// A reordering window needs distinct knocks, at most [`REORDER_STEPS_MAX`].
-    ReorderNeedsDistinctSteps(SequenceId),
-    /// A flag condition that no segment can meet: a flag must be set that is not looked at.
-    BadFlags(SequenceId),
-    /// One knock stands in more than [`STEP_SHARED_MAX`] places.
-    StepSharedTooOften(Step),
-    /// More than [`ROWS_MAX`] rows of rotating sequences and one-time lists, or two of a kind at one door.
-    TooManyRows,
-    /// The lines of a door's one-time list do not follow each other.
-    OneTimeApart(SequenceId),
-    /// Rotating sequences cannot be made so.
-    BadRotating(DoorId),
-    /// A guard range ends before it begins.
-    BadGuard(GuardRange),
-    /// A guard range covers a knock of a sequence: every knock would taint.
-    GuardCoversKnock(Step),
-}
-
 /// A valid configuration of the engine.
 #[derive(Clone, Debug)]
 pub struct RuleSet {
@@ -226,6 +170,13 @@ impl RuleSet {
     /// Every protected port of every door, sorted, without duplicates: what the firewall drops.
     pub fn protected_ports(&self) -> &[ServicePort] {
         &self.ports
+    }
+
+    /// The widest network any grant covers, for each family. All that are wider than one address are
+    /// equally wide.
+    pub fn reach(&self) -> Reach {
+        let reaches = self.doors.iter().map(|door| door.terms.reach);
+        reaches.fold(Reach::SOURCE_ALONE, Reach::widest)
     }
 
     /// The TCP flag conditions any sequence uses; at least the opening SYN when a TCP knock or
@@ -330,6 +281,7 @@ impl RuleSetBuilder {
         if door.terms.one_shot && door.ports.len() != 1 {
             return Err(RuleError::OneShotNeedsOnePort(id));
         }
+        self.check_reach(id, &door)?;
         for &port in &door.ports {
             if let Err(position) = self.rules.ports.binary_search(&port) {
                 insert_at(&mut self.rules.ports, position, port).map_err(|_| RuleError::TooManyPorts)?;
@@ -419,6 +371,20 @@ impl RuleSetBuilder {
             !leads || other.ports.iter().all(|port| !door.ports.contains(port))
         };
         if self.rules.doors.iter().all(apart) { Ok(()) } else { Err(RuleError::BehindNeedsOwnPort(id)) }
+    }
+
+    fn check_reach(&self, id: DoorId, door: &Door) -> Result<(), RuleError> {
+        let Terms { reach, behind, one_shot, .. } = door.terms;
+        if !reach.is_allowed() {
+            return Err(RuleError::BadReach(id));
+        }
+        if reach.is_wide() && (behind.is_some() || one_shot) {
+            return Err(RuleError::ReachNeedsPlainDoor(id));
+        }
+        if !reach.agrees_with(self.rules.reach()) {
+            return Err(RuleError::ReachesDiffer(id));
+        }
+        Ok(())
     }
 
     fn watch_flags(&mut self, flags: FlagCondition) -> Result<(), RuleError> {
@@ -639,6 +605,42 @@ mod tests {
         let refused = builder.door(once(&[ServicePort::tcp(22), ServicePort::tcp(23)]));
         assert_eq!(refused, Err(RuleError::OneShotNeedsOnePort(DoorId(0))));
         builder.door(once(&[ServicePort::tcp(22)])).unwrap();
+    }
+
+    #[test]
+    fn a_wide_grant_is_of_a_plain_door_and_of_one_width() {
+        let wide = |name: &str, port, v4, v6| {
+            let terms = Terms { reach: Reach { v4, v6 }, ..Terms::PLAIN };
+            Door { terms, ..door(name, &[ServicePort::tcp(port)]) }
+        };
+        let mut builder = RuleSetBuilder::new();
+        for (v4, v6) in [(15, 128), (0, 128), (33, 128), (32, 47), (32, 0), (32, 129), (255, 255)] {
+            assert_eq!(
+                builder.door(wide("bad", 1, v4, v6)),
+                Err(RuleError::BadReach(DoorId(0))),
+                "{v4} {v6}"
+            );
+        }
+        builder.door(wide("v4", 1, 16, 128)).unwrap();
+        builder.door(door("alone", &[ServicePort::tcp(2)])).unwrap();
+        builder.door(wide("both", 3, 16, 48)).unwrap();
+        assert_eq!(builder.rules.reach(), Reach { v4: 16, v6: 48 });
+        let next = DoorId(3);
+        for (v4, v6) in [(24, 128), (32, 64), (31, 127)] {
+            assert_eq!(
+                builder.door(wide("other", 4, v4, v6)),
+                Err(RuleError::ReachesDiffer(next)),
+                "{v4} {v6}"
+            );
+        }
+        let behind = Some(Behind { host: "192.168.10.5".parse().unwrap(), port: 22 });
+        let plain = wide("special", 5, 16, 128);
+        for terms in [Terms { behind, ..plain.terms }, Terms { one_shot: true, ..plain.terms }] {
+            let refused = builder.door(Door { terms, ..plain.clone() });
+            assert_eq!(refused, Err(RuleError::ReachNeedsPlainDoor(next)));
+        }
+        let cut = Terms { cut_at_end: true, ..plain.terms };
+        builder.door(Door { terms: cut, ..plain }).unwrap();
     }
 
     #[test]

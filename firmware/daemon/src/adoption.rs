@@ -3,15 +3,16 @@
 //!
 //! What the configuration in force accounts for goes on, with the time the kernel has for it; a client
 //! who was let in is not shut out because a daemon died. Everything else is closed. A grant is accounted
-//! for when all ports of exactly one door are held for a source, for no longer than that door opens.
+//! for when all ports of exactly one door are held for a source, for no longer than that door opens, and
+//! the source is as wide as that door opens for: one address, or the network around it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use postern_core::Engine;
 use postern_core::grant::GrantId;
 use postern_core::knock::ServicePort;
 use postern_core::limits::PORTS_PER_DOOR_MAX;
+use postern_core::network::Network;
 use postern_core::port::FirewallCommand;
 use postern_core::rule::{Door, DoorId, RuleSet};
 use postern_core::time::Instant;
@@ -20,7 +21,7 @@ use postern_core::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     /// For whom.
-    pub source: IpAddr,
+    pub source: Network,
     /// Which.
     pub port: ServicePort,
     /// Seconds until the kernel closes it; `None` when it never will.
@@ -39,13 +40,13 @@ pub struct Adoption {
 /// Makes grants of what `engine`'s rules account for, and says what is to be closed. For the start: it
 /// allocates.
 pub fn adopt(engine: &mut Engine, held: &[Held], now: Instant) -> Adoption {
-    let mut sources: BTreeMap<IpAddr, BTreeMap<ServicePort, Option<u32>>> = BTreeMap::new();
+    let mut sources: BTreeMap<Network, BTreeMap<ServicePort, Option<u32>>> = BTreeMap::new();
     for Held { source, port, secs_left } in held {
         sources.entry(*source).or_default().insert(*port, *secs_left);
     }
     let mut adoption = Adoption::default();
     for (source, mut ports) in sources {
-        for (id, secs_left) in accounted_for(engine.rules(), &ports) {
+        for (id, secs_left) in accounted_for(engine.rules(), source, &ports) {
             let accepted = engine.adopt(id, source, secs_left, now);
             if let Some(door) = engine.rules().door(id).filter(|_| accepted) {
                 adoption.adopted += 1;
@@ -67,9 +68,16 @@ pub fn adopt(engine: &mut Engine, held: &[Held], now: Instant) -> Adoption {
     adoption
 }
 
-/// Doors all of whose ports are held, and nobody else's; with the shortest time of them.
-fn accounted_for(rules: &RuleSet, held: &BTreeMap<ServicePort, Option<u32>>) -> Vec<(DoorId, u32)> {
-    let doors = || (0..).map(DoorId).zip(rules.doors());
+/// Doors that open for as many as `source`, all of whose ports are held, and nobody else's; with the
+/// shortest time of them.
+fn accounted_for(
+    rules: &RuleSet,
+    source: Network,
+    held: &BTreeMap<ServicePort, Option<u32>>,
+) -> Vec<(DoorId, u32)> {
+    // A grant to one address is none of a door that opens for networks, and the other way round.
+    let may_be = move |(_, door): &(DoorId, &Door)| door.terms.reach.network(source.address) == source;
+    let doors = || (0..).map(DoorId).zip(rules.doors()).filter(may_be);
     let is_own = |id: DoorId, port: &ServicePort| {
         doors().all(|(other, door)| other == id || !door.ports.contains(port))
     };
@@ -89,8 +97,9 @@ mod tests {
     use super::*;
     use postern_core::audit::{Event, Proof};
     use postern_core::hash::HashKey;
-    use postern_core::rule::{RuleSetBuilder, Terms};
+    use postern_core::rule::{Reach, RuleSetBuilder, Terms};
     use postern_core::time::Duration;
+    use std::net::IpAddr;
 
     const OPEN_FOR_SECS: u32 = 60;
 
@@ -110,12 +119,17 @@ mod tests {
         builder.door(door("shared", &[tcp(80)], Terms::PLAIN)).unwrap();
         builder.door(door("sharer", &[tcp(80), tcp(81)], Terms::PLAIN)).unwrap();
         builder.door(door("cut", &[tcp(90)], Terms { cut_at_end: true, ..Terms::PLAIN })).unwrap();
+        let reach = Reach { v4: 24, v6: 64 };
+        builder.door(door("wide", &[tcp(92)], Terms { reach, ..Terms::PLAIN })).unwrap();
+        // Shares its port with one that opens for one address.
+        builder.door(door("beside", &[tcp(22)], Terms { reach, ..Terms::PLAIN })).unwrap();
         builder.door(door("once", &[tcp(91)], Terms { one_shot: true, ..Terms::PLAIN })).unwrap();
         Box::new(Engine::new(builder.build().unwrap(), HashKey::new([7; 16])))
     }
 
     fn held(port: ServicePort, secs_left: Option<u32>) -> Held {
-        Held { source: "198.51.100.7".parse().unwrap(), port, secs_left }
+        let source: IpAddr = "198.51.100.7".parse().unwrap();
+        Held { source: source.into(), port, secs_left }
     }
 
     /// Doors adopted, and ports closed.
@@ -148,6 +162,34 @@ mod tests {
             (vec!["both".into()], vec![])
         );
         assert_eq!(outcome(&[]), (vec![], vec![]));
+    }
+
+    #[test]
+    fn what_is_held_for_a_network_is_of_a_door_that_opens_for_it() {
+        let held = |source: &str, prefix, port| {
+            let source = Network { address: source.parse().unwrap(), prefix };
+            Held { source, ..held(ServicePort::tcp(port), Some(9)) }
+        };
+        for (held, door) in [
+            (held("198.51.100.0", 24, 92), "wide"),
+            (held("2001:db8:1:2::", 64, 92), "wide"),
+            (held("198.51.100.0", 24, 22), "beside"),
+            (held("198.51.100.0", 32, 22), "ssh"),
+            // Nobody is given a neighbour of a link.
+            (held("fe80::7", 128, 92), "wide"),
+        ] {
+            assert_eq!(outcome(&[held]), (vec![door.to_owned()], vec![]), "{held:?}");
+        }
+        for strange in [
+            held("198.51.100.7", 32, 92),
+            held("198.51.100.0", 25, 92),
+            held("198.51.0.0", 16, 92),
+            held("2001:db8:1:2::7", 128, 92),
+            held("fe80::", 64, 92),
+            held("198.51.100.0", 24, 502),
+        ] {
+            assert_eq!(outcome(&[strange]), (vec![], vec![strange.port]), "{strange:?}");
+        }
     }
 
     #[test]
@@ -186,7 +228,7 @@ mod tests {
         let mut engine = engine();
         let many: Vec<Held> = (0..2000_u32)
             .map(|number| Held {
-                source: std::net::Ipv4Addr::from(0xc633_0000 + number).into(),
+                source: IpAddr::from(std::net::Ipv4Addr::from(0xc633_0000 + number)).into(),
                 ..held(ServicePort::tcp(22), Some(9))
             })
             .collect();

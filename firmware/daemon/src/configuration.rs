@@ -482,7 +482,7 @@ impl<P: Partition> Configuration<P> {
         let (site, rules) = self.staged(peer)?;
         let lost = machine.engine().grants().filter(|grant| {
             let kept = rules.doors().iter().find(|door| door.name == grant.door_name);
-            !kept.is_some_and(|door| grant.ports.iter().all(|port| door.ports.contains(port)))
+            !kept.is_some_and(|door| grant.goes_on(door))
         });
         let grants_lost = u16::try_from(lost.count()).unwrap_or(u16::MAX);
         let unchanged = *site == *self.running.site;

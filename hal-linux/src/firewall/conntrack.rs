@@ -1,7 +1,7 @@
 //! Cutting connections: the netlink protocol of connection tracking
 //! (`linux/netfilter/nfnetlink_conntrack.h`).
 //!
-//! Connections are listed, those of one client to one port of the gateway are picked, and each is
+//! Connections are listed, those of one client or network to one port of the gateway are picked, and each is
 //! forgotten by its own tuple and id. The kernel sends what it lists already narrowed to the port
 //! since Linux 5.8; older ones send all of it. Addresses are compared here only: the kernel's own
 //! comparison of IPv6 addresses was the wrong way round for some years.
@@ -14,6 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use heapless::Vec as Bounded;
 use nix::libc;
 use postern_core::knock::ServicePort;
+use postern_core::network::Network;
 use postern_core::rule::RuleSet;
 
 use super::error::CONNECTION_OPTIONS;
@@ -220,8 +221,8 @@ pub(super) fn cuts(rules: &RuleSet) -> bool {
 /// Whose connections are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whose {
-    /// Of one client.
-    Of(IpAddr),
+    /// Of every client in a network, which may be one alone.
+    Of(Network),
     /// Of every client of a family.
     Everybodys(Family),
 }
@@ -229,7 +230,7 @@ pub(super) enum Whose {
 impl Whose {
     const fn family(self) -> Family {
         match self {
-            Whose::Of(source) => family_of(source),
+            Whose::Of(source) => family_of(source.address),
             Whose::Everybodys(family) => family,
         }
     }
@@ -280,7 +281,7 @@ fn target_of(message: Message<'_>, whose: Whose, port: ServicePort) -> Option<Ip
         Family::V6 => (v6(attr::V6_SOURCE)?, v6(attr::V6_TARGET)?),
     };
     match whose {
-        Whose::Of(client) if client != source => None,
+        Whose::Of(clients) if !clients.contains(source) => None,
         Whose::Of(_) | Whose::Everybodys(_) => Some(target),
     }
 }

@@ -74,6 +74,10 @@ pub enum InstallError {
 pub(super) const IPSET_OPTIONS: &str = "CONFIG_IP_SET, CONFIG_IP_SET_HASH_IPPORT and \
      CONFIG_IP_SET_BITMAP_PORT (modules ip_set, ip_set_hash_ipport, ip_set_bitmap_port)";
 
+/// Kernel options of grants to networks.
+pub(super) const NETWORK_SET_OPTIONS: &str =
+    "CONFIG_IP_SET and CONFIG_IP_SET_HASH_NETPORT (modules ip_set, ip_set_hash_netport)";
+
 /// Kernel options of cutting connections.
 pub(super) const CONNECTION_OPTIONS: &str = "CONFIG_NF_CT_NETLINK (module nf_conntrack_netlink)";
 

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use postern_core::port::FirewallError;
+use postern_core::rule::{Reach, RuleSet};
 
 /// A family of addresses. Each has its own set of grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +39,15 @@ impl Family {
             IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => Err(FirewallError::Other(libc::EINVAL)),
             IpAddr::V6(_) => Ok(Family::V6),
         }
+    }
+
+    /// How wide grants of networks are by `rules`; `None` when there are none.
+    pub(super) fn width(self, rules: &RuleSet) -> Option<u8> {
+        let (alone, reach) = match self {
+            Family::V4 => (Reach::SOURCE_ALONE.v4, rules.reach().v4),
+            Family::V6 => (Reach::SOURCE_ALONE.v6, rules.reach().v6),
+        };
+        (reach < alone).then_some(reach)
     }
 
     /// The kernel's number (`NFPROTO_IPV4`, `NFPROTO_IPV6`).

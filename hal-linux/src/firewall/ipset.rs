@@ -4,13 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nix::libc;
 use postern_core::knock::{ServicePort, Transport};
+use postern_core::network::Network;
 
-use super::{Family, LISTING_BYTES, Member};
+use super::{Family, Kind, LISTING_BYTES, Member};
 use crate::netlink::{
-    Attributes, Encoder, Header, Message, NET_BYTE_ORDER, NetlinkError, NetlinkSocket, Subsystem, flags,
+    Attribute, Attributes, Encoder, Header, Message, NET_BYTE_ORDER, NetlinkError, NetlinkSocket, Subsystem,
+    flags,
 };
 
-/// Octets of the longest command: a name of 31 and eight members of 56 with their addresses.
+/// Octets of the longest command: a name of 31 and eight members of 64 with their addresses.
 const COMMAND_BYTES: usize = 1024;
 
 /// Protocol versions spoken here: 7 since Linux 4.20, 6 since 2.6.39 (`IPSET_PROTOCOL`).
@@ -47,6 +49,7 @@ mod attr {
 /// Attributes of a set or a member (`IPSET_ATTR_*` inside `DATA`).
 mod data {
     pub(super) const IP: u16 = 1;
+    pub(super) const PREFIX: u16 = 3;
     pub(super) const PORT: u16 = 4;
     pub(super) const PORT_TO: u16 = 5;
     pub(super) const TIMEOUT: u16 = 6;
@@ -113,10 +116,11 @@ impl IpSets {
         &mut self,
         name: &str,
         family: Family,
+        kind: Kind,
         members_max: u32,
     ) -> Result<(), NetlinkError> {
         // Revision 1 knows SCTP and UDP-Lite beside TCP and UDP; all since Linux 2.6.39 have it.
-        self.create(name, "hash:ip,port", 1, family.number(), |data| {
+        self.create(name, type_of(kind), 1, family.number(), |data| {
             data.attribute(data::TIMEOUT | NET_BYTE_ORDER, &TIMEOUT_SECS_DEFAULT.to_be_bytes());
             data.attribute(data::MEMBERS_MAX | NET_BYTE_ORDER, &members_max.to_be_bytes());
         })
@@ -149,18 +153,18 @@ impl IpSets {
         self.command(command::CREATE, family, wanted, attributes, |_| {})
     }
 
-    /// Adds `ports` for `source`, each with its seconds. A member that is there gets the new
-    /// time-out: that is what the absence of `NLM_F_EXCL` means here.
+    /// Adds `ports` for `source` to a set of a kind, each with its seconds. A member that is there gets
+    /// the new time-out: that is what the absence of `NLM_F_EXCL` means here.
     pub(super) fn open_ports(
         &mut self,
-        name: &str,
-        source: IpAddr,
+        (name, kind): (&str, Kind),
+        source: Network,
         ports: &[(ServicePort, u32)],
     ) -> Result<(), NetlinkError> {
         let members = |list: &mut Encoder<'_>| {
             for &(port, secs) in ports {
                 list.nest(attr::DATA, |member| {
-                    write_member(member, source, port);
+                    write_member(member, kind, source, port);
                     let secs = secs.clamp(1, TIMEOUT_SECS_MAX);
                     member.attribute(data::TIMEOUT | NET_BYTE_ORDER, &secs.to_be_bytes());
                 });
@@ -169,16 +173,17 @@ impl IpSets {
         self.change_members(command::ADD, name, members)
     }
 
-    /// Takes `ports` away from `source`. One that is gone is no error, again without `NLM_F_EXCL`.
+    /// Takes `ports` away from `source` in a set of a kind. One that is gone is no error, again without
+    /// `NLM_F_EXCL`.
     pub(super) fn close_ports(
         &mut self,
-        name: &str,
-        source: IpAddr,
+        (name, kind): (&str, Kind),
+        source: Network,
         ports: &[ServicePort],
     ) -> Result<(), NetlinkError> {
         let members = |list: &mut Encoder<'_>| {
             for &port in ports {
-                list.nest(attr::DATA, |member| write_member(member, source, port));
+                list.nest(attr::DATA, |member| write_member(member, kind, source, port));
             }
         };
         self.change_members(command::DELETE, name, members)
@@ -231,7 +236,10 @@ impl IpSets {
             let address = member.find(data::IP)?.nested();
             let v4 = || Some(Ipv4Addr::from(*address.find(data::IPV4)?.payload.first_chunk::<4>()?).into());
             let v6 = || Some(Ipv6Addr::from(*address.find(data::IPV6)?.payload.first_chunk::<16>()?).into());
-            let source: IpAddr = v4().or_else(v6)?;
+            let address: IpAddr = v4().or_else(v6)?;
+            // Sets of networks tell it of all their members, sets of addresses of none.
+            let prefix = member.find(data::PREFIX).and_then(Attribute::octet);
+            let source = prefix.map_or(Network::host(address), |prefix| Network { address, prefix });
             let transport = match member.find(data::TRANSPORT)?.octet()? {
                 6 => Transport::Tcp,
                 17 => Transport::Udp,
@@ -320,11 +328,23 @@ fn write_change(message: &mut Encoder<'_>, name: &str, members: impl FnOnce(&mut
     message.nest(attr::MEMBERS, members);
 }
 
-fn write_member(member: &mut Encoder<'_>, source: IpAddr, port: ServicePort) {
-    member.nest(data::IP, |address| match source {
+/// The type of the sets of a kind, as ipset(8) has it.
+const fn type_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Address | Kind::Once => "hash:ip,port",
+        Kind::Network => "hash:net,port",
+    }
+}
+
+fn write_member(member: &mut Encoder<'_>, kind: Kind, source: Network, port: ServicePort) {
+    member.nest(data::IP, |address| match source.address {
         IpAddr::V4(v4) => address.attribute(data::IPV4 | NET_BYTE_ORDER, &v4.octets()),
         IpAddr::V6(v6) => address.attribute(data::IPV6 | NET_BYTE_ORDER, &v6.octets()),
     });
+    // A set of addresses would take a network as so many members.
+    if kind == Kind::Network {
+        member.attribute(data::PREFIX, &[source.prefix]);
+    }
     member.attribute(data::PORT | NET_BYTE_ORDER, &port.port.to_be_bytes());
     member.attribute(data::TRANSPORT, &[port.transport.number()]);
 }

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use nix::libc;
 use postern_core::knock::Transport;
+use postern_core::network::Network;
 use postern_core::port::{Firewall, FirewallCommand, FirewallError};
-use postern_core::rule::RuleSet;
+use postern_core::rule::{Reach, RuleSet};
 
 use super::conntrack::{Connections, Whose};
-use super::error::{IPSET_OPTIONS, firewall_error};
+use super::error::{IPSET_OPTIONS, NETWORK_SET_OPTIONS, firewall_error};
 use super::ipset::IpSets;
 use super::iptables_rules::{Names, Rules};
 use super::program::Program;
-use super::{Drift, Family, FirewallOptions, Grants, InstallError, Member, Verification};
+use super::{Drift, Family, FirewallOptions, Grants, InstallError, Kind, Member, Verification};
 use crate::netlink::NetlinkError;
 
 /// Times an installation is tried when INPUT was changed by somebody else between reading it and
@@ -57,6 +58,8 @@ pub struct IptablesFirewall {
     connections: Connections,
     /// What becomes of grants at the next installation.
     grants: Grants,
+    /// How wide grants of networks are.
+    reach: Reach,
 }
 
 /// The programs of one family.
@@ -75,7 +78,15 @@ impl IptablesFirewall {
         let sets = IpSets::open().map_err(while_doing("open a netlink socket to netfilter"))?;
         let connections = Connections::open().map_err(while_doing("open a netlink socket"))?;
         let names = Box::new(Names::new(&options));
-        Ok(Self { names, options, variant, sets, connections, grants: Grants::Unknown })
+        Ok(Self {
+            names,
+            options,
+            variant,
+            sets,
+            connections,
+            grants: Grants::Unknown,
+            reach: Reach::SOURCE_ALONE,
+        })
     }
 
     /// Puts the gate up, or replaces it, atomically for each family. Protected ports are exchanged
@@ -93,7 +104,7 @@ impl IptablesFirewall {
         let families = Family::of_this_kernel();
         let tools: Vec<Tools> =
             families.iter().map(|&family| self.tools(family)).collect::<Result<_, _>>()?;
-        self.create_sets(families)?;
+        self.create_sets(families, rules)?;
         self.fill_next(rules)?;
         self.exchange_ports()?;
         let installed = tools.iter().try_for_each(|tools| self.install_rules(tools, rules));
@@ -106,10 +117,32 @@ impl IptablesFirewall {
             log::warn!("{error}");
         }
         installed?;
+        self.reach = rules.reach();
+        self.withdraw_other_widths(families, rules)?;
         if self.grants != Grants::Own {
             self.connections.cut_everybodys(rules);
         }
         self.grants = Grants::Own;
+        Ok(())
+    }
+
+    /// Grants of networks that are as wide as the rules in force say are all there are.
+    fn withdraw_other_widths(&mut self, families: &[Family], rules: &RuleSet) -> Result<(), InstallError> {
+        for &family in families {
+            let name = self.names.grants(family, Kind::Network);
+            let Some(width) = family.width(rules) else {
+                // What stays behind is in no rule, and the next installation withdraws it.
+                if let Err(error) = destroy(&mut self.sets, name) {
+                    log::warn!("{error}");
+                }
+                continue;
+            };
+            let members = self.sets.grants(name).map_err(while_doing("list the grants of networks"))?;
+            for Member { source, port, .. } in members.iter().filter(|member| member.source.prefix != width) {
+                let closed = self.sets.close_ports((name, Kind::Network), *source, &[*port]);
+                closed.map_err(while_doing("withdraw a grant of a network of another width"))?;
+            }
+        }
         Ok(())
     }
 
@@ -155,9 +188,12 @@ impl IptablesFirewall {
     pub fn grants(&mut self) -> Result<Vec<Member>, InstallError> {
         let mut members = Vec::new();
         for &family in Family::of_this_kernel() {
-            for once in [false, true] {
-                let listed = self.sets.grants(self.names.grants(family, once));
-                members.extend(listed.map_err(while_doing("list the grants"))?);
+            for kind in [Kind::Address, Kind::Once, Kind::Network] {
+                match self.sets.grants(self.names.grants(family, kind)) {
+                    // There is none unless a door asks for it.
+                    Err(NetlinkError::Refused(libc::ENOENT)) if kind == Kind::Network => {}
+                    listed => members.extend(listed.map_err(while_doing("list the grants"))?),
+                }
             }
         }
         Ok(members)
@@ -179,7 +215,9 @@ impl IptablesFirewall {
             if wanted.behind().is_wanted() {
                 wanted.behind().verify_lead(&tools.list_nat_soon()?, family, &mut verification);
             }
-            lists.extend([false, true].map(|once| self.names.grants(family, once).to_owned()));
+            let wide = family.width(rules).map(|_| Kind::Network);
+            let kinds = [Kind::Address, Kind::Once].into_iter().chain(wide);
+            lists.extend(kinds.map(|kind| self.names.grants(family, kind).to_owned()));
         }
         for name in lists {
             match self.sets.grants(&name) {
@@ -219,13 +257,21 @@ impl IptablesFirewall {
         })
     }
 
-    fn create_sets(&mut self, families: &[Family]) -> Result<(), InstallError> {
+    /// A kernel without sets of networks is asked for none unless a door needs it.
+    fn create_sets(&mut self, families: &[Family], rules: &RuleSet) -> Result<(), InstallError> {
         for &family in families {
-            for once in [false, true] {
-                let name = self.names.grants(family, once);
-                let created = self.sets.create_grants(name, family, self.options.members_max);
-                created.map_err(while_doing("create a set of grants (hash:ip,port)"))?;
-                if self.grants.are_withdrawn(once) {
+            let wide = family.width(rules).map(|_| Kind::Network);
+            for kind in [Kind::Address, Kind::Once].into_iter().chain(wide) {
+                let name = self.names.grants(family, kind);
+                let created = self.sets.create_grants(name, family, kind, self.options.members_max);
+                created.map_err(|error| match kind {
+                    Kind::Address | Kind::Once => while_doing("create a set of grants (hash:ip,port)")(error),
+                    Kind::Network => {
+                        let doing = "create a set of grants of networks (hash:net,port; `prefix` of a door)";
+                        InstallError::of_netlink(doing, NETWORK_SET_OPTIONS, error)
+                    }
+                })?;
+                if self.grants.are_withdrawn(kind) {
                     self.sets.flush(name).map_err(while_doing("empty a set of grants"))?;
                 }
             }
@@ -338,12 +384,16 @@ impl Firewall for IptablesFirewall {
     fn execute(&mut self, command: &FirewallCommand) -> Result<(), FirewallError> {
         let done = match command {
             FirewallCommand::Open { source, ports, once, .. } if !ports.is_empty() => {
-                let name = self.names.grants(Family::of_source(*source)?, *once);
-                self.sets.open_ports(name, *source, ports)
+                if !self.reach.holds(*source) {
+                    return Err(FirewallError::Missing);
+                }
+                self.sets.open_ports(set_of(&self.names, *source, *once)?, *source, ports)
             }
             FirewallCommand::Close { source, ports, cut, once, .. } if !ports.is_empty() => {
-                let name = self.names.grants(Family::of_source(*source)?, *once);
-                let closed = self.sets.close_ports(name, *source, ports);
+                let set = set_of(&self.names, *source, *once)?;
+                // Those of another width were withdrawn when the rules of that width were replaced.
+                let held = self.reach.holds(*source);
+                let closed = if held { self.sets.close_ports(set, *source, ports) } else { Ok(()) };
                 let cut = if *cut { self.connections.cut(Whose::Of(*source), ports) } else { Ok(()) };
                 closed.and(cut)
             }
@@ -351,6 +401,12 @@ impl Firewall for IptablesFirewall {
         };
         done.map_err(firewall_error)
     }
+}
+
+/// The set that holds grants to `source`.
+fn set_of(names: &Names, source: Network, once: bool) -> Result<(&str, Kind), FirewallError> {
+    let kind = Kind::of(source, once);
+    Ok((names.grants(Family::of_source(source.address)?, kind), kind))
 }
 
 fn ports_of(rules: &RuleSet, transport: Transport) -> impl Iterator<Item = u16> {

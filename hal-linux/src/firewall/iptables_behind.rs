@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use postern_core::rule::RuleSet;
 
 use super::iptables_rules::{Names, begins, exemptions, has_chain, rules_of, uses_up};
-use super::{Drift, Family, FirewallOptions, Verification};
+use super::{Drift, Family, FirewallOptions, Kind, Verification};
 
 /// The rules of one family. None at all when no door leads behind the gateway.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(super) struct Behind<'a> {
 impl<'a> Behind<'a> {
     pub(super) fn new(names: &'a Names, options: &FirewallOptions, family: Family, doors: &RuleSet) -> Self {
         let Names { forward, lead, lead_once, .. } = names;
-        let grants = names.grants(family, false);
+        let grants = names.grants(family, Kind::Address);
         let (mut leads, mut stays, mut once) = (Vec::new(), Vec::new(), Vec::new());
         let (mut passes, mut drops) = (Vec::new(), Vec::new());
         for leading in super::leadings(doors).filter(|leading| leading.family == family) {

@@ -7,7 +7,7 @@ use postern_core::rule::RuleSet;
 
 use super::conntrack::cuts;
 use super::iptables_behind::Behind;
-use super::{Drift, Family, FirewallOptions, Verification};
+use super::{Drift, Family, FirewallOptions, Kind, Verification};
 
 /// Names of everything the back end makes.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub(super) struct Names {
     grants_v6: String,
     once_v4: String,
     once_v6: String,
+    wide_v4: String,
+    wide_v6: String,
     /// Set of protected TCP ports.
     pub(super) tcp: String,
     /// Set of protected UDP ports.
@@ -51,6 +53,8 @@ impl Names {
             grants_v6: format!("{name}-GRANT6"),
             once_v4: format!("{name}-ONCE4"),
             once_v6: format!("{name}-ONCE6"),
+            wide_v4: format!("{name}-WIDE4"),
+            wide_v6: format!("{name}-WIDE6"),
             tcp: format!("{name}-TCP"),
             udp: format!("{name}-UDP"),
             tcp_next: format!("{name}-TCP-NEXT"),
@@ -59,21 +63,23 @@ impl Names {
         }
     }
 
-    /// The set of grants of a family, or of those for one connection.
-    pub(super) fn grants(&self, family: Family, once: bool) -> &str {
-        match (family, once) {
-            (Family::V4, false) => &self.grants_v4,
-            (Family::V6, false) => &self.grants_v6,
-            (Family::V4, true) => &self.once_v4,
-            (Family::V6, true) => &self.once_v6,
+    /// The set of the grants of a family and a kind.
+    pub(super) fn grants(&self, family: Family, kind: Kind) -> &str {
+        match (family, kind) {
+            (Family::V4, Kind::Address) => &self.grants_v4,
+            (Family::V6, Kind::Address) => &self.grants_v6,
+            (Family::V4, Kind::Once) => &self.once_v4,
+            (Family::V6, Kind::Once) => &self.once_v6,
+            (Family::V4, Kind::Network) => &self.wide_v4,
+            (Family::V6, Kind::Network) => &self.wide_v6,
         }
     }
 
     /// Every set there can be.
-    pub(super) fn sets(&self) -> [&str; 8] {
-        let [once_v4, once_v6] = [&self.once_v4, &self.once_v6];
-        let Self { grants_v4, grants_v6, tcp, udp, tcp_next, udp_next, .. } = self;
-        [grants_v4, grants_v6, once_v4, once_v6, tcp, udp, tcp_next, udp_next]
+    pub(super) fn sets(&self) -> [&str; 10] {
+        let Self { grants_v4, grants_v6, once_v4, once_v6, wide_v4, wide_v6, .. } = self;
+        let Self { tcp, udp, tcp_next, udp_next, .. } = self;
+        [grants_v4, grants_v6, once_v4, once_v6, wide_v4, wide_v6, tcp, udp, tcp_next, udp_next]
     }
 
     fn jump(&self) -> String {
@@ -97,8 +103,10 @@ impl<'a> Rules<'a> {
         let mut rules = exemptions(chain, options);
         rules.push(format!("-A {chain} -p tcp -m set --match-set {tcp} dst -j {gate}"));
         rules.push(format!("-A {chain} -p udp -m set --match-set {udp} dst -j {gate}"));
-        let mut gate_rules =
-            vec![format!("-A {gate} -m set --match-set {} src,dst -j ACCEPT", names.grants(family, false))];
+        let accept =
+            |kind| format!("-A {gate} -m set --match-set {} src,dst -j ACCEPT", names.grants(family, kind));
+        let mut gate_rules = vec![accept(Kind::Address)];
+        gate_rules.extend(family.width(doors).map(|_| accept(Kind::Network)));
         if cuts(doors) {
             // What the service sends after its connection was cut would begin one anew, the other way
             // round, and the client's answers would belong to it.
@@ -193,12 +201,12 @@ const BEGINS_TCP: &str = " -m tcp --tcp-flags FIN,SYN,RST,ACK SYN";
 
 /// Conditions of a packet that uses a grant up, but for its port.
 pub(super) fn begins(names: &Names, family: Family) -> String {
-    format!("-m set --match-set {} src,dst", names.grants(family, true))
+    format!("-m set --match-set {} src,dst", names.grants(family, Kind::Once))
 }
 
 /// Takes the grant of a packet away. Not the last rule for it.
 pub(super) fn uses_up(names: &Names, family: Family) -> String {
-    format!("-j SET --del-set {} src,dst", names.grants(family, true))
+    format!("-j SET --del-set {} src,dst", names.grants(family, Kind::Once))
 }
 
 fn once_rule(names: &Names, family: Family, transport: &str, first: &str) -> String {

@@ -29,6 +29,7 @@ mod kind {
     pub(super) const BATCH_END: u8 = 1;
     pub(super) const GET_CHAIN: u8 = 4;
     pub(super) const GET_RULE: u8 = 7;
+    pub(super) const GET_SET: u8 = 10;
     pub(super) const NEW_ELEMENT: u8 = 12;
     pub(super) const GET_ELEMENT: u8 = 13;
     pub(super) const DELETE_ELEMENT: u8 = 14;
@@ -45,6 +46,8 @@ mod attr {
     pub(super) const ELEMENT_TIMEOUT: u16 = 4;
     pub(super) const ELEMENT_EXPIRATION: u16 = 5;
     pub(super) const DATA_VALUE: u16 = 1;
+    pub(super) const SET_TABLE: u16 = 1;
+    pub(super) const SET_NAME: u16 = 2;
     pub(super) const CHAIN_TABLE: u16 = 1;
     pub(super) const CHAIN_NAME: u16 = 3;
     pub(super) const CHAIN_HOOK: u16 = 4;
@@ -206,6 +209,17 @@ impl NfTable {
             elements.extend(list.filter_map(read_element));
         })?;
         Ok(elements)
+    }
+
+    /// The names of all sets.
+    pub(super) fn sets(&mut self) -> Result<Vec<String>, NetlinkError> {
+        let mut names = Vec::new();
+        let content = |message: &mut Encoder<'_>, table: &str| message.text(attr::SET_TABLE, table);
+        self.list(kind::GET_SET, flags::DUMP, content, &mut names, |message, names| {
+            let name = message.attributes().find(attr::SET_NAME).map(Attribute::text);
+            names.extend(name.map(|name| String::from_utf8_lossy(name).into_owned()));
+        })?;
+        Ok(names)
     }
 
     /// The comments of a chain's rules, in order; `None` for a rule without.

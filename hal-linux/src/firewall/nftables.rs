@@ -7,13 +7,14 @@ use heapless::Vec as Bounded;
 use nix::libc;
 use postern_core::knock::{ServicePort, Transport};
 use postern_core::limits::PORTS_PER_DOOR_MAX;
+use postern_core::network::Network;
 use postern_core::port::{Firewall, FirewallCommand, FirewallError};
-use postern_core::rule::RuleSet;
+use postern_core::rule::{Reach, RuleSet};
 
 use super::conntrack::{Connections, Whose};
 use super::error::{NFT_OPTIONS, firewall_error};
 use super::nf_tables::{Element, NfTable};
-use super::nftables_script::{self as script, Chain, Installation, LEAD, PROTECTED};
+use super::nftables_script::{self as script, Chain, Installation, LEAD, PROTECTED, SetName};
 use super::program::Program;
 use super::{Drift, Family, FirewallOptions, Grants, InstallError, Member, Verification, leadings};
 use crate::netlink::NetlinkError;
@@ -31,6 +32,8 @@ pub struct NftablesFirewall {
     connections: Connections,
     /// What becomes of grants at the next installation.
     grants: Grants,
+    /// How wide grants of networks are.
+    reach: Reach,
 }
 
 impl NftablesFirewall {
@@ -42,7 +45,7 @@ impl NftablesFirewall {
         let table = NfTable::open(options.name.clone());
         let table = table.map_err(while_doing("open a netlink socket to netfilter"))?;
         let connections = Connections::open().map_err(while_doing("open a netlink socket"))?;
-        Ok(Self { options, table, connections, grants: Grants::Unknown })
+        Ok(Self { options, table, connections, grants: Grants::Unknown, reach: Reach::SOURCE_ALONE })
     }
 
     /// Puts the gate up, or replaces it, in one transaction.
@@ -59,22 +62,25 @@ impl NftablesFirewall {
         let mut tries = 1;
         loop {
             let protected = self.protected()?.unwrap_or_default();
-            let leads = self.leads()?;
+            let (leads, wide) = (self.leads()?, self.wide()?);
             let installation = Installation {
                 options: &self.options,
                 doors: rules,
                 leads,
+                wide: &wide,
                 protected: &protected,
                 kept: self.grants,
             };
             match nft.run(&["-f", "-"], &installation.to_script()) {
                 Err(InstallError::ProgramFailed { .. })
-                    if tries < TRIES && self.protected()?.unwrap_or_default() != protected =>
+                    if tries < TRIES
+                        && (self.protected()?.unwrap_or_default() != protected || self.wide()? != wide) =>
                 {
                     tries += 1;
                 }
                 other => {
                     other?;
+                    self.reach = rules.reach();
                     if self.grants != Grants::Own {
                         self.connections.cut_everybodys(rules);
                     }
@@ -111,12 +117,12 @@ impl NftablesFirewall {
     /// [`InstallError::Kernel`] with [`FirewallError::Missing`] when there is no gate.
     pub fn grants(&mut self) -> Result<Vec<Member>, InstallError> {
         let mut members = Vec::new();
-        for family in [Family::V4, Family::V6] {
-            for once in [false, true] {
-                let elements = self.table.elements(script::grants(family, once));
-                let elements = elements.map_err(while_doing("list the grants"))?;
-                members.extend(elements.iter().filter_map(read_member));
-            }
+        let fixed = script::sets(&RuleSet::empty());
+        let wide = self.wide()?;
+        for set in fixed.iter().map(SetName::as_str).chain(wide.iter().map(String::as_str)) {
+            let elements = self.table.elements(set).map_err(while_doing("list the grants"))?;
+            let width = script::width_of(set);
+            members.extend(elements.iter().filter_map(|element| read_member(element, width)));
         }
         Ok(members)
     }
@@ -148,10 +154,10 @@ impl NftablesFirewall {
         if unwanted {
             verification.note(Drift::ChainChanged(None, LEAD.to_owned()));
         }
-        for name in script::GRANTS {
-            match self.table.elements(name) {
+        for name in script::sets(rules) {
+            match self.table.elements(&name) {
                 Err(NetlinkError::Refused(libc::ENOENT)) => {
-                    verification.note(Drift::SetMissing(name.to_owned()));
+                    verification.note(Drift::SetMissing(name.as_str().to_owned()));
                 }
                 other => drop(other.map_err(while_doing("list the grants"))?),
             }
@@ -179,6 +185,18 @@ impl NftablesFirewall {
         }
     }
 
+    /// The sets of grants to networks that are there now.
+    fn wide(&mut self) -> Result<Vec<String>, InstallError> {
+        match self.table.sets() {
+            Err(NetlinkError::Refused(libc::ENOENT)) => Ok(Vec::new()),
+            listed => {
+                let mut listed = listed.map_err(while_doing("list the sets"))?;
+                listed.retain(|name| script::width_of(name).is_some());
+                Ok(listed)
+            }
+        }
+    }
+
     /// The ports that are protected now; `None` when there is no set of them.
     fn protected(&mut self) -> Result<Option<BTreeSet<ServicePort>>, InstallError> {
         match self.table.elements(PROTECTED) {
@@ -203,15 +221,19 @@ impl Firewall for NftablesFirewall {
         let mut elements: Bounded<Element, PORTS_PER_DOOR_MAX> = Bounded::new();
         let done = match command {
             FirewallCommand::Open { source, ports, once, .. } if !ports.is_empty() => {
-                let set = script::grants(Family::of_source(*source)?, *once);
+                if !self.reach.holds(*source) {
+                    return Err(FirewallError::Missing);
+                }
                 let millis = |secs: u32| Some(u64::from(secs.max(1)) * 1000);
                 elements.extend(ports.iter().map(|&(port, secs)| member(*source, port, millis(secs))));
-                self.table.put(set, &elements)
+                self.table.put(&set_of(*source, *once)?, &elements)
             }
             FirewallCommand::Close { source, ports, cut, once, .. } if !ports.is_empty() => {
-                let set = script::grants(Family::of_source(*source)?, *once);
+                let set = set_of(*source, *once)?;
                 elements.extend(ports.iter().map(|&port| member(*source, port, Some(1000))));
-                let closed = self.table.delete(set, &elements);
+                // Those of another width went with their set.
+                let held = self.reach.holds(*source);
+                let closed = if held { self.table.delete(&set, &elements) } else { Ok(()) };
                 let cut = if *cut { self.connections.cut(Whose::Of(*source), ports) } else { Ok(()) };
                 closed.and(cut)
             }
@@ -221,10 +243,15 @@ impl Firewall for NftablesFirewall {
     }
 }
 
-fn member(source: IpAddr, port: ServicePort, millis: Option<u64>) -> Element {
+/// The set that holds grants to `source`.
+fn set_of(source: Network, once: bool) -> Result<SetName, FirewallError> {
+    Ok(script::set_of(Family::of_source(source.address)?, source, once))
+}
+
+fn member(source: Network, port: ServicePort, millis: Option<u64>) -> Element {
     let transport = [port.transport.number()];
     let port = port.port.to_be_bytes();
-    match source {
+    match source.address {
         IpAddr::V4(v4) => Element::of_parts(&[&v4.octets(), &transport, &port], millis),
         IpAddr::V6(v6) => Element::of_parts(&[&v6.octets(), &transport, &port], millis),
     }
@@ -241,15 +268,17 @@ fn read_port(key: &[u8]) -> Option<ServicePort> {
     Some(ServicePort { transport, port: u16::from_be_bytes([high, low]) })
 }
 
-fn read_member(element: &Element) -> Option<Member> {
+/// A member of a set of addresses, or of networks of `width` bits.
+fn read_member(element: &Element, width: Option<u8>) -> Option<Member> {
     let key = element.key();
     let port = read_port(key)?;
     let address = key.get(..key.len().checked_sub(8)?)?;
-    let source: IpAddr = match (<[u8; 4]>::try_from(address), <[u8; 16]>::try_from(address)) {
+    let address: IpAddr = match (<[u8; 4]>::try_from(address), <[u8; 16]>::try_from(address)) {
         (Ok(v4), _) => Ipv4Addr::from(v4).into(),
         (_, Ok(v6)) => Ipv6Addr::from(v6).into(),
         _ => return None,
     };
+    let source = width.map_or(Network::host(address), |prefix| Network { address, prefix });
     let secs = |millis: u64| u32::try_from(millis.div_ceil(1000)).unwrap_or(u32::MAX);
     Some(Member { source, port, remaining_secs: element.millis.map(secs) })
 }

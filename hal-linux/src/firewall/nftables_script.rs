@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use postern_core::knock::{ServicePort, Transport};
 use postern_core::limits::PORTS_MAX;
+use postern_core::network::Network;
 use postern_core::rule::RuleSet;
 
 use super::conntrack::cuts;
 use super::nf_tables::Hook;
-use super::{Family, FirewallOptions, Grants, leadings};
+use super::{Family, FirewallOptions, Grants, Kind, leadings};
 
 /// The base chain.
 const INPUT: &str = "input";
@@ -41,7 +42,7 @@ pub(super) const FORWARD_HOOK: Hook = Hook { number: 2, priority: -10, policy: 1
 /// Seconds that an element added by hand without a time-out lives: no door for ever.
 const TIMEOUT_SECS_DEFAULT: u32 = 60;
 
-/// The set of grants of a family, or of those for one connection.
+/// The set of grants of a family to one address, or of those for one connection.
 pub(super) const fn grants(family: Family, once: bool) -> &'static str {
     match (family, once) {
         (Family::V4, false) => "granted4",
@@ -51,8 +52,51 @@ pub(super) const fn grants(family: Family, once: bool) -> &'static str {
     }
 }
 
-/// Every set of grants.
-pub(super) const GRANTS: [&str; 4] = ["granted4", "granted6", "once4", "once6"];
+/// Octets of the longest name of a set of grants: `wide6-127` and some.
+const SET_NAME_BYTES_MAX: usize = 12;
+
+/// The name of a set of grants, made without allocating.
+pub(super) type SetName = heapless::String<SET_NAME_BYTES_MAX>;
+
+/// How the names of sets of grants to networks begin.
+const WIDE_V4: &str = "wide4-";
+const WIDE_V6: &str = "wide6-";
+
+/// The set of grants of a family to networks of `width` bits. Its members are the networks' lowest
+/// addresses and mean nothing without the width: it is in the name, so that none outlives it. A rule
+/// that masks the address needs no intervals, whose sets with time-outs are younger than the others.
+pub(super) fn wide(family: Family, width: u8) -> SetName {
+    let mut name = SetName::new();
+    let start = if family == Family::V4 { WIDE_V4 } else { WIDE_V6 };
+    // Three digits at most.
+    let _ = write!(name, "{start}{width}");
+    name
+}
+
+/// The set of the grants to `source`.
+pub(super) fn set_of(family: Family, source: Network, once: bool) -> SetName {
+    match Kind::of(source, once) {
+        Kind::Network => wide(family, source.prefix),
+        Kind::Address | Kind::Once => grants(family, once).try_into().unwrap_or_default(),
+    }
+}
+
+/// How wide the networks of a set of that name are; `None` for another set.
+pub(super) fn width_of(set: &str) -> Option<u8> {
+    set.strip_prefix(WIDE_V4).or_else(|| set.strip_prefix(WIDE_V6))?.parse().ok()
+}
+
+/// The sets of grants to networks that `doors` need.
+pub(super) fn wides(doors: &RuleSet) -> impl Iterator<Item = (Family, u8)> + '_ {
+    let families = [Family::V4, Family::V6].into_iter();
+    families.filter_map(|family| Some((family, family.width(doors)?)))
+}
+
+/// Every set of grants there should be.
+pub(super) fn sets(doors: &RuleSet) -> Vec<SetName> {
+    let fixed = ["granted4", "granted6", "once4", "once6"].map(|name| name.try_into().unwrap_or_default());
+    fixed.into_iter().chain(wides(doors).map(|(family, width)| wide(family, width))).collect()
+}
 
 /// Conditions of the first packet of a connection, by transport. A TCP segment of a connection that was
 /// cut or forgotten looks new as well, and must not use up what was meant for another.
@@ -71,6 +115,15 @@ const fn ip(family: Family) -> &'static str {
         Family::V4 => "ip",
         Family::V6 => "ip6",
     }
+}
+
+/// The address with the first `width` bits set.
+fn mask(family: Family, width: u8) -> IpAddr {
+    let ones = match family {
+        Family::V4 => Ipv4Addr::BROADCAST.into(),
+        Family::V6 => Ipv6Addr::from_bits(u128::MAX).into(),
+    };
+    Network::around(ones, width).address
 }
 
 /// A rule, and the comment by which it is known again: the kernel shows a comment as it was given,
@@ -104,6 +157,11 @@ fn gate_rules(doors: &RuleSet) -> Vec<Rule> {
         rule("ip saddr . meta l4proto . th dport @granted4 return", "granted to this IPv4 source"),
         rule("ip6 saddr . meta l4proto . th dport @granted6 return", "granted to this IPv6 source"),
     ];
+    rules.extend(wides(doors).map(|(family, width)| {
+        let (ip, mask, set) = (ip(family), mask(family, width), wide(family, width));
+        let text = format!("{ip} saddr & {mask} . meta l4proto . th dport @{set} return");
+        rule(text, format!("granted to this {family} source's /{width}"))
+    }));
     if cuts(doors) {
         // What the service sends after its connection was cut would begin one anew, the other way
         // round, and the client's answers would belong to it.
@@ -195,6 +253,8 @@ pub(super) struct Installation<'a> {
     pub(super) doors: &'a RuleSet,
     /// Chains for doors that lead behind the gateway are there now.
     pub(super) leads: bool,
+    /// Sets of grants to networks that are there now.
+    pub(super) wide: &'a [String],
     /// Ports that are protected now.
     pub(super) protected: &'a BTreeSet<ServicePort>,
     /// What becomes of the grants there are.
@@ -211,19 +271,13 @@ impl Installation<'_> {
         let ports = doors.protected_ports();
         let table = options.name.as_str();
         let mut script = format!("add table inet {table}\n");
-        for (family, address) in [(Family::V4, "ipv4_addr"), (Family::V6, "ipv6_addr")] {
-            for (once, flags) in [(false, "timeout"), (true, "dynamic, timeout")] {
-                let set = grants(family, once);
-                let _ = writeln!(
-                    script,
-                    "add set inet {table} {set} {{ type {address} . inet_proto . inet_service; flags {flags}; \
-                     timeout {TIMEOUT_SECS_DEFAULT}s; size {}; }}",
-                    options.members_max
-                );
-                if self.kept.are_withdrawn(once) {
-                    let _ = writeln!(script, "flush set inet {table} {set}");
-                }
+        for family in [Family::V4, Family::V6] {
+            for (kind, flags) in [(Kind::Address, "timeout"), (Kind::Once, "dynamic, timeout")] {
+                self.add_grants(&mut script, grants(family, kind == Kind::Once), (family, kind), flags);
             }
+        }
+        for (family, width) in wides(doors) {
+            self.add_grants(&mut script, &wide(family, width), (family, Kind::Network), "timeout");
         }
         let _ = write!(
             script,
@@ -239,8 +293,33 @@ impl Installation<'_> {
         self.change_ports(&mut script, "add", ports);
         self.replace_rules(&mut script, INPUT, &input_rules(options));
         self.replace_rules(&mut script, GATE, &gate_rules(doors));
+        self.delete_other_widths(&mut script);
         self.replace_leads(&mut script);
         script
+    }
+
+    fn add_grants(&self, script: &mut String, set: &str, (family, kind): (Family, Kind), flags: &str) {
+        let (table, size) = (self.options.name.as_str(), self.options.members_max);
+        let address = match family {
+            Family::V4 => "ipv4_addr",
+            Family::V6 => "ipv6_addr",
+        };
+        let _ = writeln!(
+            script,
+            "add set inet {table} {set} {{ type {address} . inet_proto . inet_service; flags {flags}; \
+             timeout {TIMEOUT_SECS_DEFAULT}s; size {size}; }}",
+        );
+        if self.kept.are_withdrawn(kind) {
+            let _ = writeln!(script, "flush set inet {table} {set}");
+        }
+    }
+
+    /// Sets of another width go with the rules that used them, and with their grants.
+    fn delete_other_widths(&self, script: &mut String) {
+        let (table, wanted) = (self.options.name.as_str(), sets(self.doors));
+        for set in self.wide.iter().filter(|set| wanted.iter().all(|wanted| wanted != set.as_str())) {
+            let _ = writeln!(script, "delete set inet {table} {set}");
+        }
     }
 
     /// A kernel without NAT is asked for none unless a door needs it.
@@ -298,7 +377,7 @@ mod tests {
     use super::*;
     use postern_core::Duration;
     use postern_core::knock::InterfaceSet;
-    use postern_core::rule::{Behind, Door, RuleSetBuilder, Terms};
+    use postern_core::rule::{Behind, Door, Reach, RuleSetBuilder, Terms};
 
     fn doors(doors: &[(&str, ServicePort, Option<&str>)]) -> RuleSet {
         let mut builder = RuleSetBuilder::new();
@@ -318,9 +397,14 @@ mod tests {
     }
 
     fn script(doors: &RuleSet, leads: bool, kept: Grants) -> String {
+        script_beside(&[], doors, leads, kept)
+    }
+
+    fn script_beside(wide: &[&str], doors: &RuleSet, leads: bool, kept: Grants) -> String {
         let protected = BTreeSet::from([ServicePort::tcp(22), ServicePort::tcp(80)]);
-        let options = &FirewallOptions::default();
-        Installation { options, doors, leads, protected: &protected, kept }.to_script()
+        let (options, wide) = (&FirewallOptions::default(), wide.iter().map(|&set| set.to_owned()));
+        let wide: Vec<String> = wide.collect();
+        Installation { options, doors, leads, wide: &wide, protected: &protected, kept }.to_script()
     }
 
     #[test]
@@ -339,6 +423,36 @@ mod tests {
         let script = script(&RuleSet::empty(), false, Grants::Unknown);
         assert_eq!(script.matches("flush set").count(), 4, "{script}");
         assert!(!script.contains("add element"), "{script}");
+    }
+
+    #[test]
+    fn sets_of_networks_come_and_go_with_their_width() {
+        let mut builder = RuleSetBuilder::new();
+        let plain = doors(&[("ssh", ServicePort::tcp(22), None)]).doors()[0].clone();
+        let terms = Terms { reach: Reach { v4: 24, v6: 64 }, ..Terms::PLAIN };
+        builder.door(Door { terms, ..plain }).unwrap();
+        let wide = builder.build().unwrap();
+        let there = script_beside(&["wide4-24", "wide4-28"], &wide, false, Grants::Own);
+        let rule = "ip saddr & 255.255.255.0 . meta l4proto . th dport @wide4-24 return comment";
+        assert!(there.contains(&format!("{rule} \"granted to this IPv4 source's /24\"\n")), "{there}");
+        assert!(there.contains("ip6 saddr & ffff:ffff:ffff:ffff:: . meta"), "{there}");
+        assert!(there.contains("add set inet postern wide6-64 { type ipv6_addr . "), "{there}");
+        assert_eq!(there.matches("delete set").count(), 1, "{there}");
+        let (flushed, deleted) =
+            (there.find("flush chain inet postern gate"), there.find("delete set inet postern wide4-28"));
+        assert!(flushed.is_some() && flushed < deleted, "nothing refers to it any more: {there}");
+        assert!(!there.contains("flush set"), "{there}");
+        let started = script_beside(&["wide4-24"], &wide, false, Grants::Unknown);
+        assert!(started.contains("flush set inet postern wide4-24\n"), "{started}");
+        let gone = script_beside(&["wide4-24"], &RuleSet::empty(), false, Grants::Adopted);
+        assert!(
+            gone.contains("delete set inet postern wide4-24\n")
+                && !gone.contains("add set inet postern wide")
+        );
+        assert_eq!(
+            [width_of("wide6-127"), width_of("wide4-"), width_of("granted4")],
+            [Some(127), None, None]
+        );
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! What an audit record says: its severity, and its fields under stable names.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use postern_core::audit::{
     ConfigChange, Confinement, ConsoleAct, Event, Proof, Record, UpdateAct, WatchdogState,
 };
 use postern_core::grant::GrantId;
 use postern_core::knock::{InterfaceIndex, ServicePort};
+use postern_core::network::Network;
 use postern_core::port::FirewallError;
 use syslog::Severity;
 
@@ -87,16 +89,16 @@ pub(super) fn event_fields(event: &Event, identity: &Identity, take: &mut Take<'
     let mut plain = |name, value: &dyn fmt::Display| take(Field { name, value, unit: "" });
     match event {
         Event::Grant { .. } => grant_fields(event, take),
-        Event::Expire { grant, door, source } => {
+        Event::Expire { grant, door, source, prefix } => {
             plain("grant", &Number(*grant))?;
             plain("door", door)?;
-            plain("src", source)
+            whom(*source, *prefix, take)
         }
-        Event::Revoke { grant, door, source, reason } => {
+        Event::Revoke { grant, door, source, prefix, reason } => {
             plain("grant", &Number(*grant))?;
             plain("door", door)?;
-            plain("src", source)?;
-            plain("reason", &reason.reason())
+            whom(*source, *prefix, take)?;
+            take(Field { name: "reason", value: &reason.reason(), unit: "" })
         }
         Event::Deny { .. } | Event::SpaRefused { .. } | Event::DenySuppressed { .. } => {
             denial_fields(event, take)
@@ -156,15 +158,23 @@ fn change_fields(event: &Event, take: &mut Take<'_>) -> fmt::Result {
     }
 }
 
+/// Who asked for a grant, and what of its network it is for, if that is more.
+fn whom(source: IpAddr, prefix: u8, take: &mut Take<'_>) -> fmt::Result {
+    take(Field { name: "src", value: &source, unit: "" })?;
+    let network = Network::around(source, prefix);
+    if network.is_host() { Ok(()) } else { take(Field { name: "for", value: &network, unit: "" }) }
+}
+
 fn grant_fields(event: &Event, take: &mut Take<'_>) -> fmt::Result {
-    let Event::Grant { grant, door, source, ports, open_for, proof, key, extended, one_shot } = event else {
+    let Event::Grant { grant, door, source, prefix, ports, open_for, proof, key, extended, one_shot } = event
+    else {
         return Ok(());
     };
     let mut plain = |name, value: &dyn fmt::Display| take(Field { name, value, unit: "" });
     plain("grant", &Number(*grant))?;
     plain("door", door)?;
-    plain("src", source)?;
-    plain("ports", &Ports(ports))?;
+    whom(*source, *prefix, take)?;
+    take(Field { name: "ports", value: &Ports(ports), unit: "" })?;
     take(Field { name: "open_for", value: &open_for.secs_ceil(), unit: "s" })?;
     take(Field { name: "proof", value: &proof_name(*proof), unit: "" })?;
     if !key.is_empty() {
@@ -222,13 +232,13 @@ fn denial_fields(event: &Event, take: &mut Take<'_>) -> fmt::Result {
 
 /// The fields of a command the firewall did not carry out.
 fn failure_fields(event: &Event, take: &mut Take<'_>) -> fmt::Result {
-    let Event::FirewallFailed { grant, door, source, task, revoked, held_for, error } = event else {
+    let Event::FirewallFailed { grant, door, source, prefix, task, revoked, held_for, error } = event else {
         return Ok(());
     };
+    take(Field { name: "grant", value: &Number(*grant), unit: "" })?;
+    take(Field { name: "door", value: door, unit: "" })?;
+    whom(*source, *prefix, take)?;
     let mut plain = |name, value: &dyn fmt::Display| take(Field { name, value, unit: "" });
-    plain("grant", &Number(*grant))?;
-    plain("door", door)?;
-    plain("src", source)?;
     plain("task", &task.name())?;
     if let Some(revoked) = revoked {
         plain("revoked", &revoked.reason())?;

@@ -5,11 +5,15 @@ use std::net::IpAddr;
 
 use nix::time::{ClockId, clock_gettime};
 use postern_core::knock::ServicePort;
+use postern_core::rule::Reach;
 
 use crate::counting::allocations;
 use crate::every_back_end;
-use crate::gate::{Backend, open, rules};
+use crate::gate::{Backend, open, rules, wide};
 use crate::lab::{in_lab, nets};
+
+const ALONE: Reach = Reach::SOURCE_ALONE;
+const REACH: Reach = Reach { v4: 24, v6: 64 };
 
 const ONE: [ServicePort; 1] = [ServicePort::tcp(7001)];
 const EIGHT: [ServicePort; 8] = [
@@ -36,13 +40,14 @@ fn a_grant_costs_no_allocation(backend: Backend) {
     in_lab(move |_| {
         const ROUNDS: u32 = 1000;
         let mut gate = backend.gate();
-        gate.install(&rules(&[&ONE, &EIGHT]));
+        gate.install(&wide(&rules(&[&ONE, &EIGHT]), REACH));
         for net in nets() {
-            for ports in [&ONE[..], &EIGHT[..]] {
+            for (ports, reach) in [(&ONE[..], ALONE), (&EIGHT[..], ALONE), (&EIGHT[..], REACH)] {
+                // Each of a network of its own.
                 let source = |round: u32| match net.friend {
-                    IpAddr::V4(_) => IpAddr::from((0xc633_0000 + round).to_be_bytes()),
+                    IpAddr::V4(_) => reach.network((0x0b00_0000 + (round << 8)).to_be_bytes().into()),
                     IpAddr::V6(v6) => {
-                        IpAddr::from((u128::from(v6) + 65_536 + u128::from(round)).to_be_bytes())
+                        reach.network((u128::from(v6) + (u128::from(round) << 64)).to_be_bytes().into())
                     }
                 };
                 for step in ["open", "extend", "close", "close again"] {
@@ -59,7 +64,9 @@ fn a_grant_costs_no_allocation(backend: Backend) {
                     let wall = wall.elapsed().as_secs_f64() * 1e6 / f64::from(ROUNDS);
                     assert_eq!(allocations() - before, 0, "{step}");
                     let (family, count) = (if net.gate.is_ipv4() { "v4" } else { "v6" }, ports.len());
-                    println!("{backend:?} {family} {step} {count} port(s): {cost:.1} us CPU, {wall:.1} us");
+                    println!(
+                        "{backend:?} {family} {step} {count} port(s) {reach:?}: {cost:.1} us CPU, {wall:.1} us"
+                    );
                 }
             }
         }

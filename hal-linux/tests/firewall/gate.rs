@@ -1,13 +1,12 @@
 //! Every back end behind one face.
 
-use std::net::IpAddr;
-
 use heapless::Vec as Bounded;
 use postern_core::Duration;
 use postern_core::grant::GrantId;
 use postern_core::knock::{InterfaceSet, ServicePort};
+use postern_core::network::Network;
 use postern_core::port::{Firewall, FirewallCommand, FirewallError};
-use postern_core::rule::{Behind, Door, Name, RuleSet, RuleSetBuilder, Terms};
+use postern_core::rule::{Behind, Door, Name, Reach, RuleSet, RuleSetBuilder, Terms};
 use postern_hal_linux::firewall::{
     FirewallOptions, InstallError, IptablesFirewall, IptablesVariant, Member, NftablesFirewall, Verification,
 };
@@ -62,6 +61,13 @@ impl Gate {
         self.try_install(rules).unwrap_or_else(|error| panic!("{error}"));
     }
 
+    pub(crate) fn adopt_grants(&mut self) {
+        match self {
+            Gate::Iptables(firewall) => firewall.adopt_grants(),
+            Gate::Nftables(firewall) => firewall.adopt_grants(),
+        }
+    }
+
     pub(crate) fn remove(&mut self) {
         match self {
             Gate::Iptables(firewall) => firewall.remove(),
@@ -98,48 +104,60 @@ impl Gate {
 
     pub(crate) fn open(
         &mut self,
-        source: IpAddr,
+        source: impl Into<Network>,
         ports: &[ServicePort],
         secs: u32,
     ) -> Result<(), FirewallError> {
         self.execute(&open(source, ports, secs))
     }
 
-    pub(crate) fn close(&mut self, source: IpAddr, ports: &[ServicePort]) -> Result<(), FirewallError> {
+    pub(crate) fn close(
+        &mut self,
+        source: impl Into<Network>,
+        ports: &[ServicePort],
+    ) -> Result<(), FirewallError> {
         self.execute(&close(source, ports, false))
     }
 
     /// Opens for one connection.
     pub(crate) fn open_once(
         &mut self,
-        source: IpAddr,
+        source: impl Into<Network>,
         ports: &[ServicePort],
         secs: u32,
     ) -> Result<(), FirewallError> {
-        let ports = ports.iter().map(|&port| (port, secs)).collect();
+        let (source, ports) = (source.into(), ports.iter().map(|&port| (port, secs)).collect());
         self.execute(&FirewallCommand::Open { grant: GrantId::from_raw(1), source, ports, once: true })
     }
 
     /// Takes back what was opened for one connection.
-    pub(crate) fn close_once(&mut self, source: IpAddr, ports: &[ServicePort]) -> Result<(), FirewallError> {
-        let ports = Bounded::from_slice(ports).unwrap();
+    pub(crate) fn close_once(
+        &mut self,
+        source: impl Into<Network>,
+        ports: &[ServicePort],
+    ) -> Result<(), FirewallError> {
+        let (source, ports) = (source.into(), Bounded::from_slice(ports).unwrap());
         let grant = GrantId::from_raw(1);
         self.execute(&FirewallCommand::Close { grant, source, ports, cut: false, once: true })
     }
 
     /// Closes and takes the connections with it.
-    pub(crate) fn cut(&mut self, source: IpAddr, ports: &[ServicePort]) -> Result<(), FirewallError> {
+    pub(crate) fn cut(
+        &mut self,
+        source: impl Into<Network>,
+        ports: &[ServicePort],
+    ) -> Result<(), FirewallError> {
         self.execute(&close(source, ports, true))
     }
 }
 
-pub(crate) fn open(source: IpAddr, ports: &[ServicePort], secs: u32) -> FirewallCommand {
-    let ports = ports.iter().map(|&port| (port, secs)).collect();
+pub(crate) fn open(source: impl Into<Network>, ports: &[ServicePort], secs: u32) -> FirewallCommand {
+    let (source, ports) = (source.into(), ports.iter().map(|&port| (port, secs)).collect());
     FirewallCommand::Open { grant: GrantId::from_raw(1), source, ports, once: false }
 }
 
-fn close(source: IpAddr, ports: &[ServicePort], cut: bool) -> FirewallCommand {
-    let ports = Bounded::from_slice(ports).unwrap();
+fn close(source: impl Into<Network>, ports: &[ServicePort], cut: bool) -> FirewallCommand {
+    let (source, ports) = (source.into(), Bounded::from_slice(ports).unwrap());
     FirewallCommand::Close { grant: GrantId::from_raw(1), source, ports, cut, once: false }
 }
 
@@ -148,6 +166,15 @@ pub(crate) fn cutting(rules: &RuleSet) -> RuleSet {
     let mut builder = RuleSetBuilder::new();
     for door in rules.doors() {
         builder.door(Door { terms: Terms { cut_at_end: true, ..door.terms }, ..door.clone() }).unwrap();
+    }
+    builder.build().unwrap()
+}
+
+/// The same doors, whose grants cover more than one address.
+pub(crate) fn wide(rules: &RuleSet, reach: Reach) -> RuleSet {
+    let mut builder = RuleSetBuilder::new();
+    for door in rules.doors() {
+        builder.door(Door { terms: Terms { reach, ..door.terms }, ..door.clone() }).unwrap();
     }
     builder.build().unwrap()
 }

@@ -11,6 +11,7 @@ mod cutting;
 mod gate;
 mod installing;
 mod lab;
+mod networks;
 mod once;
 mod opening;
 mod refusals;

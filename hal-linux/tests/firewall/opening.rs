@@ -61,7 +61,7 @@ fn asking_again_extends(backend: Backend) {
         for net in nets() {
             assert!(lab.answers(net.friend, net.gate, SSH.port), "extended: {net:?}");
             let grants = gate.grants();
-            let member = grants.iter().find(|member| member.source == net.friend).unwrap();
+            let member = grants.iter().find(|member| member.source == net.friend.into()).unwrap();
             let remaining = member.remaining_secs.unwrap();
             assert!((30..=60).contains(&remaining), "{remaining} s left");
             // What the engine says counts, if it is less too.

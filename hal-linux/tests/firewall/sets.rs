@@ -28,7 +28,7 @@ every_back_end!(
 );
 
 fn held(gate: &mut Gate, source: IpAddr) -> Vec<ServicePort> {
-    let members = gate.grants().into_iter().filter(|member| member.source == source);
+    let members = gate.grants().into_iter().filter(|member| member.source == source.into());
     let mut ports: Vec<_> = members.map(|member| member.port).collect();
     ports.sort();
     ports
@@ -71,7 +71,7 @@ fn each_port_has_its_own_time(backend: Backend) {
                 ports[5].1 = 0;
             }
             gate.execute(&command).unwrap();
-            for member in gate.grants().iter().filter(|member| member.source == net.friend) {
+            for member in gate.grants().iter().filter(|member| member.source == net.friend.into()) {
                 let remaining = member.remaining_secs.expect("nothing is open for ever");
                 let wanted = if member.port == PORTS[3] { 86_370..=86_400 } else { 70..=100 };
                 let is_brief = member.port == PORTS[5] && remaining <= 1;

@@ -48,6 +48,7 @@ fn grant() -> Event {
         grant: GrantId::from_raw(3),
         door: name("ssh"),
         source: IpAddr::from([192, 0, 2, 1]),
+        prefix: 32,
         ports: Bounded::from_slice(&[ServicePort::tcp(22), ServicePort::udp(161)]).unwrap(),
         open_for: Duration::from_secs(30),
         proof: Proof::Sequence,
@@ -63,6 +64,7 @@ fn firewall_failed(task: FirewallTask, revoked: Option<RevokeReason>, error: Fir
         grant,
         door,
         source,
+        prefix: 32,
         task,
         revoked,
         held_for: Duration::from_millis(24_100),
@@ -78,8 +80,8 @@ fn golden() -> Vec<(Event, u8, &'static str, &'static str)> {
     let authpriv = Facility::LOG_AUTHPRIV as u8;
     let (critical, error, warning, notice, info) =
         (authpriv + 2, authpriv + 3, authpriv + 4, authpriv + 5, authpriv + 6);
-    let revoke =
-        Event::Revoke { grant: grant_id, door: ssh.clone(), source, reason: RevokeReason::CloseSequence };
+    let reason = RevokeReason::CloseSequence;
+    let revoke = Event::Revoke { grant: grant_id, door: ssh.clone(), source, prefix: 32, reason };
     vec![
         (
             grant(),
@@ -88,7 +90,7 @@ fn golden() -> Vec<(Event, u8, &'static str, &'static str)> {
             "GRANT grant=3 door=ssh src=192.0.2.1 ports=tcp/22,udp/161 open_for=30s proof=sequence extended=false",
         ),
         (
-            Event::Expire { grant: grant_id, door: ssh.clone(), source: v6 },
+            Event::Expire { grant: grant_id, door: ssh.clone(), source: v6, prefix: 128 },
             info,
             r#" grant="3" door="ssh" src="2001:db8::17""#,
             "EXPIRE grant=3 door=ssh src=2001:db8::17",
@@ -288,6 +290,40 @@ fn values_cannot_leave_their_place() {
     assert_eq!(parsed.parameter("postern@32473", "interface"), r#"a"b]c\??? d"#);
 }
 
+/// A grant for more than who asked says so, in every record of it.
+#[test]
+fn a_grant_to_a_network_names_it() {
+    let (id, ssh, source) = (GrantId::from_raw(3), name("ssh"), IpAddr::from([192, 0, 2, 1]));
+    let v6: IpAddr = "2001:db8:1:2::17".parse().unwrap();
+    let mut granted = grant();
+    if let Event::Grant { prefix, .. } = &mut granted {
+        *prefix = 24;
+    }
+    let mut failed = firewall_failed(FirewallTask::Close, None, FirewallError::Busy);
+    if let Event::FirewallFailed { prefix, .. } = &mut failed {
+        *prefix = 24;
+    }
+    let reason = RevokeReason::Operator;
+    for (event, people, data) in [
+        (granted, "src=192.0.2.1 for=192.0.2.0/24 ports=", r#"src="192.0.2.1" for="192.0.2.0/24" ports="#),
+        (
+            Event::Expire { grant: id, door: ssh.clone(), source: v6, prefix: 64 },
+            "src=2001:db8:1:2::17 for=2001:db8:1:2::/64 seq=",
+            r#"src="2001:db8:1:2::17" for="2001:db8:1:2::/64""#,
+        ),
+        (
+            Event::Revoke { grant: id, door: ssh, source, prefix: 24, reason },
+            "for=192.0.2.0/24 reason=operator",
+            r#"for="192.0.2.0/24" reason="operator""#,
+        ),
+        (failed, "for=192.0.2.0/24 task=close", r#"for="192.0.2.0/24" task="close""#),
+    ] {
+        let mut line = Line::new();
+        audit_line(&record(event), None, &identity(), &mut line).unwrap();
+        assert!(line.contains(people) && line.contains(data), "{line}");
+    }
+}
+
 #[test]
 fn the_longest_record_fits() {
     let port = ServicePort::tcp(65_535);
@@ -296,6 +332,7 @@ fn the_longest_record_fits() {
         grant: GrantId::from_raw(u32::MAX),
         door: name(&"d".repeat(32)),
         source,
+        prefix: 127,
         ports: [port; PORTS_PER_DOOR_MAX].into_iter().collect(),
         open_for: Duration::from_secs(86_400),
         proof: Proof::Sequence,

@@ -197,7 +197,7 @@ impl Campaign {
             let left = member.remaining_secs.unwrap_or_else(|| panic!("{member:?} has no end"));
             assert!(left <= longest, "{member:?} has more time than any grant");
             let over = |at: &Instant| looked_at.duration_since(*at) > OPEN_FOR + Duration::from_secs(1);
-            let late = self.dead.iter().find(|(source, at)| *source == member.source && over(at));
+            let late = self.dead.iter().find(|(source, at)| member.source.contains(*source) && over(at));
             assert!(late.is_none(), "{member:?} outlives the daemon that made it");
         }
     }

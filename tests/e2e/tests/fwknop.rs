@@ -7,6 +7,7 @@ use std::process::Command;
 use postern_core::spa::fwknop::{FwknopKey, MacDigest, sealer};
 use postern_e2e::frame::{self, Link, Payload};
 use postern_e2e::keyring::{Keyring, SPA_PORT, base64, send};
+use postern_e2e::probe::{self, Session};
 use postern_e2e::sender::{Flood, FrameSender};
 use postern_e2e::{Backend, DoorText, Scene, Site, both_back_ends, process, tool};
 
@@ -14,6 +15,7 @@ both_back_ends!(
     passwords_and_base64_keys_open,
     a_client_may_ask_for_a_shorter_time,
     as_seen_opens_for_who_sent_it,
+    a_claimed_address_stands_for_its_network,
     a_caught_packet_opens_nothing,
     what_is_not_allowed_is_refused_by_name,
     junk_like_its_own_does_no_harm,
@@ -26,6 +28,11 @@ const RAW_MAC: [u8; 64] = [0xe1; 64];
 /// `password` opens `ssh` with HMAC-SHA-256, `raw` opens both with HMAC-SHA-512. Both may name the
 /// address to let in.
 fn scene(backend: Backend, keyring: &Keyring) -> Scene {
+    scene_with(backend, keyring, "")
+}
+
+/// The same with `more` lines of the door `ssh`.
+fn scene_with(backend: Backend, keyring: &Keyring, more: &str) -> Scene {
     let key = |name: &str, encryption: &[u8], mac: &[u8], digest: &str| {
         let encryption = keyring.write(&format!("{name}.key"), &base64(encryption)).unwrap();
         let mac = keyring.write(&format!("{name}.mac"), &base64(mac)).unwrap();
@@ -36,7 +43,7 @@ fn scene(backend: Backend, keyring: &Keyring) -> Scene {
     };
     let password = key("password", PASSWORD_KEY, PASSWORD_MAC, "sha256");
     let raw = key("raw", &RAW, &RAW_MAC, "sha512");
-    let ssh = DoorText::new("ssh", &["tcp/22"], &[]).with("spa = [\"password\", \"raw\"]");
+    let ssh = DoorText::new("ssh", &["tcp/22"], &[]).with(&format!("spa = [\"password\", \"raw\"]\n{more}"));
     let web = DoorText::new("web", &["tcp/502"], &[]).with("spa = [\"raw\"]");
     Scene::set(&Site::new(backend).door(ssh).door(web).key(&password).key(&raw)).unwrap()
 }
@@ -102,6 +109,22 @@ fn as_seen_opens_for_who_sent_it(backend: Backend) {
     knock(&scene, &keyring, &format!("ALLOW_IP source\n{PASSWORD}"), &[]);
     scene.expect_client_in(scene.ssh()).unwrap();
     scene.expect_stranger_out(scene.ssh()).unwrap();
+}
+
+fn a_claimed_address_stands_for_its_network(backend: Backend) {
+    let keyring = Keyring::new().unwrap();
+    let mut scene = scene_with(backend, &keyring, "prefix_v4 = 24");
+    let [claimed, neighbour] = scene.stranger.more_addresses(2, &scene.gateway).unwrap()[..] else {
+        panic!("two addresses were asked for");
+    };
+    knock(&scene, &keyring, &format!("ALLOW_IP {claimed}\n{PASSWORD}"), &[]);
+    let granted = scene.gate.wait_for_log("GRANT password", 0).unwrap();
+    assert!(granted.contains(&format!("src={claimed} for=198.18.3.0/24")), "{granted}");
+    Session::get_in(&scene.stranger.namespace, Some(neighbour.into()), scene.ssh()).unwrap();
+    // Neither who sent the packet, nor the stranger by an address elsewhere.
+    scene.expect_client_out(scene.ssh()).unwrap();
+    let elsewhere = Some(scene.stranger.v4.into());
+    probe::expect_silence(&scene.stranger.namespace, elsewhere, scene.ssh()).unwrap();
 }
 
 fn a_caught_packet_opens_nothing(backend: Backend) {

@@ -157,7 +157,7 @@ impl Desk {
             Request::Keys { .. } => Reply::Keys(heapless::Vec::new()),
             Request::Log { .. } => Reply::Log(heapless::Vec::new()),
             Request::Watch { .. } => Reply::Knocks(heapless::Vec::new()),
-            Request::Reach { .. } => Reply::Reach(heapless::Vec::new()),
+            Request::Heard { .. } => Reply::Heard(heapless::Vec::new()),
             Request::History { .. } => Reply::History(None),
             Request::Commit { .. } | Request::Rollback { .. } | Request::Confirm { .. } => {
                 Reply::InForce { generation: u64::from(self.asked), written: self.asked % 3 == 0 }

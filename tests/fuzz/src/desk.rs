@@ -313,7 +313,7 @@ mod tests {
             Request::Grants { after: 0 },
             Request::Keys { from: 0 },
             Request::Log { after: 0 },
-            Request::Reach { from: 0 },
+            Request::Heard { from: 0 },
             Request::Watch { after: 0 },
             Request::Revoke { door: "ssh".try_into().unwrap(), source: Some([192, 0, 2, 1].into()) },
             Request::Check,

@@ -6,7 +6,7 @@ use postern_core::knock::ServicePort;
 use postern_core::port::FirewallError;
 
 use crate::random::Random;
-use crate::site::SitePlan;
+use crate::site::{SitePlan, reach};
 use crate::twin::Mood;
 use crate::vigil::Ills;
 
@@ -71,7 +71,10 @@ fn change(random: &mut Random, site: &mut SitePlan) {
     let index = random.below(site.doors.len() as u64) as usize;
     let count = site.doors.len();
     let door = &mut site.doors[index];
-    match random.below(5) {
+    match random.below(7) {
+        // For more, or for fewer: its grants end.
+        5 => door.is_wide = !door.is_wide,
+        6 => site.reach = reach(random),
         // Another port: its grants end.
         0 => door.ports[0].port += 100,
         1 => door.open_for_secs = 2,

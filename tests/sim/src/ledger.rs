@@ -12,10 +12,12 @@ use postern_core::audit::{Event, FirewallTask, RevokeReason};
 use postern_core::grant::{Grant, GrantId, Phase};
 use postern_core::knock::ServicePort;
 use postern_core::limits::{FIREWALL_RETRY, FIREWALL_TRIES_MAX};
+use postern_core::network::Network;
 use postern_core::port::{FirewallCommand, FirewallError};
 use postern_core::rule::{Door, RuleSet};
 use postern_core::time::{Duration, Instant};
 
+use crate::neighbours::{lives_in, neighbourhood};
 use crate::twin::{Done, SimFirewall};
 
 /// The unit of the kernel's timers.
@@ -47,7 +49,10 @@ enum Owed {
 /// One grant as it must be.
 #[derive(Clone, Debug)]
 struct Entry {
-    source: IpAddr,
+    /// Who proved it first.
+    prover: IpAddr,
+    /// Whom it lets in.
+    source: Network,
     door: String,
     ports: Vec<ServicePort>,
     until: Instant,
@@ -93,7 +98,7 @@ pub struct Ledger {
     /// How often a record is owed, less how often it was seen.
     owed: BTreeMap<(Option<GrantId>, Owed), i64>,
     /// From whom something was taken in this step.
-    closed: BTreeSet<IpAddr>,
+    closed: BTreeSet<Network>,
 }
 
 impl Ledger {
@@ -101,6 +106,7 @@ impl Ledger {
     pub fn proved(&mut self, door: &Door, source: IpAddr, now: Instant) {
         let until = now + door.open_for;
         let name = door.name.as_str();
+        let (prover, source) = (source, neighbourhood(source, door.terms.reach));
         let same = |entry: &&mut Entry| entry.is_alive() && entry.source == source && entry.door == name;
         if let Some(entry) = self.entries.iter_mut().find(same) {
             entry.until = entry.until.max(until);
@@ -109,6 +115,7 @@ impl Ledger {
             return;
         }
         self.entries.push(Entry {
+            prover,
             source,
             door: name.to_owned(),
             ports: door.ports.to_vec(),
@@ -128,7 +135,7 @@ impl Ledger {
     /// A door is taken back, from one source or from all.
     pub fn revoked(&mut self, door: &str, source: Option<IpAddr>, reason: RevokeReason, now: Instant) {
         self.revoke_where(reason, now, |entry| {
-            entry.door == door && source.is_none_or(|source| source == entry.source)
+            entry.door == door && source.is_none_or(|source| lives_in(source, entry.source))
         });
     }
 
@@ -137,6 +144,8 @@ impl Ledger {
         *self.owed.entry((None, Owed::Reload)).or_default() += 1;
         self.revoke_where(RevokeReason::ConfigChanged, now, |entry| {
             let door = rules.doors().iter().find(|door| door.name == entry.door.as_str());
+            let same = |door: &&Door| neighbourhood(entry.prover, door.terms.reach) == entry.source;
+            let door = door.filter(same);
             !door.is_some_and(|door| entry.ports.iter().all(|port| door.ports.contains(port)))
         });
     }
@@ -147,7 +156,7 @@ impl Ledger {
     }
 
     /// A third party took a member of the kernel's set away.
-    pub fn stolen(&mut self, source: IpAddr, port: ServicePort) {
+    pub fn stolen(&mut self, source: Network, port: ServicePort) {
         let holds = |entry: &&mut Entry| entry.source == source && entry.ports.contains(&port);
         self.entries.iter_mut().filter(holds).for_each(|entry| entry.is_uncertain = true);
     }
@@ -198,7 +207,7 @@ impl Ledger {
         Ok(())
     }
 
-    fn position(&self, id: GrantId, source: IpAddr, ports: Option<&[ServicePort]>) -> Option<usize> {
+    fn position(&self, id: GrantId, source: Network, ports: Option<&[ServicePort]>) -> Option<usize> {
         self.entries.iter().position(|entry| entry.id == Some(id)).or_else(|| {
             self.entries.iter().position(|entry| {
                 let same_ports = ports.is_none_or(|ports| entry.ports == ports);
@@ -210,7 +219,7 @@ impl Ledger {
     fn opening(
         &mut self,
         id: GrantId,
-        source: IpAddr,
+        source: Network,
         told: &[(ServicePort, u32)],
         result: Result<(), FirewallError>,
         now: Instant,
@@ -285,7 +294,7 @@ impl Ledger {
     fn closing(
         &mut self,
         id: GrantId,
-        source: IpAddr,
+        source: Network,
         ports: &[ServicePort],
         result: Result<(), FirewallError>,
         now: Instant,
@@ -366,7 +375,7 @@ impl Ledger {
     fn judge_engine<'a>(&self, grants: impl Iterator<Item = &'a Grant>) -> Result<(), Broken> {
         let held: BTreeSet<_> = grants
             .filter(|grant| matches!(grant.phase, Phase::Wanted | Phase::Asked | Phase::Open))
-            .map(|grant| (grant.source, grant.door_name.to_string(), grant.until, Some(grant.id)))
+            .map(|grant| (grant.network, grant.door_name.to_string(), grant.until, Some(grant.id)))
             .collect();
         let alive = self.entries.iter().filter(|entry| entry.is_alive());
         let owed: BTreeSet<_> =
@@ -379,8 +388,8 @@ impl Ledger {
         Ok(())
     }
 
-    fn judge_kernel(&self, members: &BTreeMap<(IpAddr, ServicePort), Instant>) -> Result<(), Broken> {
-        let holders = |source: IpAddr, port: ServicePort| {
+    fn judge_kernel(&self, members: &BTreeMap<(Network, ServicePort), Instant>) -> Result<(), Broken> {
+        let holders = |source: Network, port: ServicePort| {
             self.entries.iter().filter(move |entry| entry.source == source && entry.ports.contains(&port))
         };
         for (&(source, port), &until) in members {

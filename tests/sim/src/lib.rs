@@ -6,6 +6,7 @@
 //! | [`twin`] | simulated capture, firewall with kernel timers, audit sink |
 //! | [`reference`](mod@reference) | the naive model that must agree with the engine |
 //! | [`ledger`] | what must be open, for whom, until when, and what must be audited |
+//! | [`neighbours`] | who is whose neighbour, bit by bit |
 //! | [`happening`] | what happens to a world besides packets |
 //! | [`actor`] | honest clients, scanners, insiders, forgers, floods |
 //! | [`hostile`] | millions of hostile sessions, none of which may open anything |
@@ -25,6 +26,7 @@ pub mod happening;
 pub mod hostile;
 pub mod instructions;
 pub mod ledger;
+pub mod neighbours;
 pub mod planted;
 pub mod random;
 pub mod reference;

@@ -26,6 +26,7 @@ const HASH: &str = "firmware/core/src/hash.rs";
 const MATCHER: &str = "firmware/core/src/matcher.rs";
 const ATTEMPT: &str = "firmware/core/src/matcher/attempt.rs";
 const RECENT: &str = "firmware/core/src/recent.rs";
+const REACH: &str = "firmware/core/src/rule/reach.rs";
 const TURN: &str = "firmware/daemon/src/turn.rs";
 const DISPATCH: &str = "firmware/daemon/src/dispatch.rs";
 
@@ -72,8 +73,8 @@ const DECISIONS: &[Bug] = &[
     bug(
         "a reload loses a grant's door",
         GRANT,
-        "grant.ports.iter().all(|port| door.ports.contains(port))",
-        "grant.ports == door.ports",
+        "self.ports.iter().all(|port| door.ports.contains(port))",
+        "self.ports == door.ports",
     ),
     bug(
         "a door stays open twice as long",
@@ -333,7 +334,65 @@ const MATCHING: &[Bug] = &[
     ),
 ];
 
+/// Bugs in grants to networks.
+const NETWORKS: &[Bug] = &[
+    bug(
+        "a network is twice as wide",
+        REACH,
+        "Network::around(source, self.v4)",
+        "Network::around(source, self.v4.max(1) - 1)",
+    ),
+    bug(
+        "an IPv6 network is its one address",
+        REACH,
+        "Network::around(source, self.v6)",
+        "Network::host(source)",
+    ),
+    bug(
+        "people of one network have a grant each",
+        GRANT,
+        "&& grant.network == network\n                && grant.terms",
+        "&& grant.source == source\n                && grant.terms",
+    ),
+    bug(
+        "doors of one network do not know of each other",
+        GRANT,
+        "let same = grant.network == covered.network &&",
+        "let same = grant.source == covered.source &&",
+    ),
+    bug(
+        "an address holds a port for its network",
+        GRANT,
+        "let same = grant.network == covered.network &&",
+        "let same = (grant.network == covered.network || grant.source == covered.source) &&",
+    ),
+    bug(
+        "who shares a network's port keeps the longer time",
+        GRANT,
+        "let same = grant.network == network && !grant",
+        "let same = grant.source == network.address && !grant",
+    ),
+    bug(
+        "a network survives another width",
+        GRANT,
+        "same_way && same_reach && same_use",
+        "same_way && same_use",
+    ),
+    bug(
+        "only who opened a network closes it",
+        ENGINE,
+        "grant.door == Some(sequence.door) && grant.network.contains(source);",
+        "grant.door == Some(sequence.door) && grant.source == source;",
+    ),
+    bug(
+        "an operator closes a network by one address only",
+        ENGINE,
+        "source.is_none_or(|source| grant.network.contains(source))",
+        "source.is_none_or(|source| grant.source == source)",
+    ),
+];
+
 /// All of them.
 pub fn bugs() -> impl Iterator<Item = Bug> {
-    [DECISIONS, FIREWALL, TRAIL, TIME, MATCHING].into_iter().flatten().copied()
+    [DECISIONS, FIREWALL, TRAIL, TIME, MATCHING, NETWORKS].into_iter().flatten().copied()
 }

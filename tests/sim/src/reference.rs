@@ -1,14 +1,17 @@
 //! The naive model: keeps every knock of every source and tries every way to pick a proof.
 //!
-//! It shares the vocabulary with the engine and nothing else: no tables, no prefixes, no hashes.
+//! It shares the vocabulary with the engine and nothing else: no tables, no latest starts, no hashes.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use postern_core::knock::{Knock, ServicePort};
 use postern_core::limits::REORDER_MAX;
+use postern_core::network::Network;
 use postern_core::rule::{DoorId, Purpose, RuleSet, Sequence};
 use postern_core::time::{Duration, Instant};
+
+use crate::neighbours::{lives_in, neighbourhood};
 
 /// What one source did.
 #[derive(Clone, Debug, Default)]
@@ -33,8 +36,8 @@ pub struct Counts {
 pub struct Reference {
     rules: RuleSet,
     pasts: HashMap<IpAddr, Past>,
-    /// Until when each source may reach each port at most.
-    allowed: HashMap<(IpAddr, ServicePort), Instant>,
+    /// Until when each source, or everybody in its network, may reach each port at most.
+    allowed: HashMap<(Network, ServicePort), Instant>,
     /// Counts so far.
     pub counts: Counts,
 }
@@ -55,14 +58,16 @@ impl Reference {
         self.rules = rules;
     }
 
-    /// Until when `source` may reach `port` at most; `None` when it never proved that it may.
-    pub fn allowed_until(&self, source: IpAddr, port: ServicePort) -> Option<Instant> {
-        self.allowed.get(&(source, port)).copied()
+    /// Until when `network` may reach `port` at most; `None` when nobody ever proved that it may.
+    pub fn allowed_until(&self, network: Network, port: ServicePort) -> Option<Instant> {
+        self.allowed.get(&(network, port)).copied()
     }
 
-    /// Everybody who may reach something, for looking from the other side.
-    pub fn allowed(&self) -> impl Iterator<Item = (IpAddr, ServicePort, Instant)> + '_ {
-        self.allowed.iter().map(|(&(source, port), &until)| (source, port, until))
+    /// Until when a packet from `source` to `port` may pass at most, whoever proved it.
+    pub fn may_pass_until(&self, source: IpAddr, port: ServicePort) -> Option<Instant> {
+        let theirs =
+            self.allowed.iter().filter(|((network, open), _)| *open == port && lives_in(source, *network));
+        theirs.map(|(_, &until)| until).max()
     }
 
     /// One knock arrives. Says which sequences it completes.
@@ -102,17 +107,18 @@ impl Reference {
 
 fn completed(
     rules: &RuleSet,
-    allowed: &mut HashMap<(IpAddr, ServicePort), Instant>,
+    allowed: &mut HashMap<(Network, ServicePort), Instant>,
     sequence: &Sequence,
     source: IpAddr,
     now: Instant,
 ) {
     let Some(door) = rules.door(sequence.door) else { return };
     if sequence.purpose == Purpose::Open {
+        let network = neighbourhood(source, door.terms.reach);
         // A grant has one end: a port that a reload added to the door opens until that of the grant.
-        let before = door.ports.iter().filter_map(|&port| allowed.get(&(source, port)).copied()).max();
+        let before = door.ports.iter().filter_map(|&port| allowed.get(&(network, port)).copied()).max();
         let until = before.unwrap_or(now).max(now + door.open_for);
-        allowed.extend(door.ports.iter().map(|&port| ((source, port), until)));
+        allowed.extend(door.ports.iter().map(|&port| ((network, port), until)));
     }
     // This is the outer bound, which holds whatever the firewall does; the ledger knows what a closing
     // sequence must do.

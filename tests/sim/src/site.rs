@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use postern_core::knock::{FlagCondition, InterfaceSet, Protocol, ServicePort, Step, TcpFlags};
-use postern_core::rule::{Door, DoorId, GuardRange, Name, Purpose, RuleSet, RuleSetBuilder, Sequence, Terms};
+use postern_core::rule::{
+    Door, DoorId, GuardRange, Name, Purpose, Reach, RuleSet, RuleSetBuilder, Sequence, Terms,
+};
 use postern_core::time::Duration;
 
 use crate::frame::GATEWAY_V4;
@@ -38,6 +40,8 @@ pub struct DoorPlan {
     pub within_millis: u64,
     /// Reordering window, in milliseconds.
     pub reorder_millis: u64,
+    /// Whether it opens for as many as the site's reach says.
+    pub is_wide: bool,
 }
 
 impl DoorPlan {
@@ -54,6 +58,8 @@ impl DoorPlan {
 pub struct SitePlan {
     /// Its doors.
     pub doors: Vec<DoorPlan>,
+    /// For how many those open that open for more than who knocked.
+    pub reach: Reach,
 }
 
 impl SitePlan {
@@ -81,14 +87,16 @@ impl SitePlan {
                 },
                 within_millis,
                 reorder_millis: *random.pick(&[0, 0, 150]),
+                is_wide: false,
             });
         }
-        Self { doors }
+        Self { doors, reach: Reach::SOURCE_ALONE }
     }
 
     /// A site whose doors have all that a door can have: ports in common, flags, targets, interfaces.
     pub fn varied(random: &mut Random, count: usize) -> Self {
         let mut site = Self::random(random, count);
+        site.reach = reach(random);
         let fin = FlagCondition { mask: TcpFlags::FIN.union(TcpFlags::ACK), value: TcpFlags::FIN };
         for door in &mut site.doors {
             if random.per_mille(500) {
@@ -103,6 +111,7 @@ impl SitePlan {
             if random.per_mille(200) {
                 door.interfaces = InterfaceSet(0b10);
             }
+            door.is_wide = random.per_mille(400);
         }
         site
     }
@@ -117,7 +126,10 @@ impl SitePlan {
                 open_for: Duration::from_secs(door.open_for_secs),
                 target: door.target,
                 interfaces: door.interfaces,
-                terms: Terms::PLAIN,
+                terms: Terms {
+                    reach: if door.is_wide { self.reach } else { Reach::SOURCE_ALONE },
+                    ..Terms::PLAIN
+                },
             };
             builder.door(made).expect("a good door");
             for (steps, purpose) in [(&door.steps, Purpose::Open), (&door.close_steps, Purpose::Close)] {
@@ -152,6 +164,11 @@ impl SitePlan {
         guards.dedup();
         merge(&guards)
     }
+}
+
+/// For how many a door may open.
+pub fn reach(random: &mut Random) -> Reach {
+    Reach { v4: *random.pick(&[24, 24, 29, 32, 16]), v6: *random.pick(&[64, 64, 56, 127, 128]) }
 }
 
 fn merge(single: &[GuardRange]) -> Vec<GuardRange> {

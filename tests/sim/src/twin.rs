@@ -5,13 +5,15 @@ use std::net::IpAddr;
 
 use postern_core::audit::{Event, Record};
 use postern_core::knock::{InterfaceIndex, ServicePort};
+use postern_core::network::Network;
 use postern_core::port::{
     AuditSink, Capture, Firewall, FirewallCommand, FirewallError, Frame, LinkType, SinkBusy,
 };
-use postern_core::rule::RuleSet;
+use postern_core::rule::{Reach, RuleSet};
 use postern_core::time::{Duration, Instant};
 
 use crate::frame::FrameBytes;
+use crate::neighbours::{lives_in, neighbourhood};
 use crate::random::Random;
 
 /// Frames that wait for the daemon.
@@ -68,7 +70,9 @@ pub struct Done {
 /// The packet filter with its kernel sets. The kernel keeps the timers; its unit is the second.
 #[derive(Debug)]
 pub struct SimFirewall {
-    members: BTreeMap<(IpAddr, ServicePort), Instant>,
+    members: BTreeMap<(Network, ServicePort), Instant>,
+    /// How wide grants of networks are.
+    reach: Reach,
     /// How it behaves now.
     pub mood: Mood,
     /// What it thinks the time is.
@@ -89,6 +93,7 @@ impl SimFirewall {
     pub fn new(seed: u64) -> Self {
         Self {
             members: BTreeMap::new(),
+            reach: Reach::SOURCE_ALONE,
             mood: Mood::Well,
             now: Instant::BOOT,
             opened: 0,
@@ -108,12 +113,17 @@ impl SimFirewall {
     }
 
     /// Who may reach what, and until when the kernel thinks so.
-    pub fn members(&self) -> impl Iterator<Item = (IpAddr, ServicePort, Instant)> + '_ {
+    pub fn members(&self) -> impl Iterator<Item = (Network, ServicePort, Instant)> + '_ {
         self.members.iter().map(|(&(source, port), &until)| (source, port, until))
     }
 
+    /// Whether a packet from `source` to `port` is let pass.
+    pub fn passes(&self, source: IpAddr, port: ServicePort) -> bool {
+        self.members.keys().any(|&(network, held)| held == port && lives_in(source, network))
+    }
+
     /// A third party takes a member away, if there is one.
-    pub fn steal(&mut self, random: &mut Random) -> Option<(IpAddr, ServicePort)> {
+    pub fn steal(&mut self, random: &mut Random) -> Option<(Network, ServicePort)> {
         let keys: Vec<_> = self.members.keys().copied().collect();
         if keys.is_empty() {
             return None;
@@ -121,6 +131,12 @@ impl SimFirewall {
         let key = *random.pick(&keys);
         self.members.remove(&key);
         Some(key)
+    }
+
+    /// Whether it has a set for grants to `source`: of one address, or of its one width of networks.
+    fn holds(&self, source: Network) -> bool {
+        let widths = [Reach::SOURCE_ALONE, self.reach];
+        widths.into_iter().any(|reach| neighbourhood(source.address, reach) == source)
     }
 
     fn carry_out(&mut self, command: &FirewallCommand) {
@@ -142,7 +158,12 @@ impl SimFirewall {
 }
 
 impl Firewall for SimFirewall {
-    fn install(&mut self, _rules: &RuleSet) -> Result<(), FirewallError> {
+    fn install(&mut self, rules: &RuleSet) -> Result<(), FirewallError> {
+        self.reach = rules.reach();
+        // Grants of another width go with the rules that let them pass.
+        let mut members = core::mem::take(&mut self.members);
+        members.retain(|(network, _), _| self.holds(*network));
+        self.members = members;
         Ok(())
     }
 
@@ -163,11 +184,18 @@ impl Firewall for SimFirewall {
             Mood::LosesAnswers => (true, Err(FirewallError::NoAnswer)),
             Mood::Hangs => (false, Err(FirewallError::NoAnswer)),
         };
+        let (FirewallCommand::Open { source, .. } | FirewallCommand::Close { source, .. }) = command;
+        let opens = matches!(command, FirewallCommand::Open { .. });
+        let (done, answer) = match (self.holds(*source), opens) {
+            (true, _) => (done, answer),
+            (false, true) => (false, Err(FirewallError::Missing)),
+            (false, false) => (false, answer),
+        };
         self.log.push(Done { command: command.clone(), result: answer });
         if done {
             self.carry_out(command);
         }
-        if answer.is_ok() && matches!(command, FirewallCommand::Open { .. }) {
+        if answer.is_ok() && opens {
             self.opened += 1;
         }
         answer

@@ -1,15 +1,16 @@
 //! One seeded world: the production engine and turn between simulated adapters, and the oracles.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use postern_core::Engine;
 use postern_core::audit::{Event, RevokeReason};
 use postern_core::engine::{Input, Keys};
 use postern_core::hash::HashKey;
-use postern_core::knock::{InterfaceIndex, Knock, Protocol, TcpFlags};
+use postern_core::knock::{InterfaceIndex, Knock, Protocol, ServicePort, TcpFlags};
 use postern_core::limits::{FIREWALL_ANSWER, FIREWALL_TRIES_MAX, GRANTS_MAX};
-use postern_core::port::NoJournal;
+use postern_core::network::Network;
+use postern_core::port::{Firewall, NoJournal};
 use postern_core::rule::{DoorId, Purpose};
 use postern_core::time::{Duration, Instant};
 use posternd::dispatch::dispatch;
@@ -19,6 +20,7 @@ use crate::actor::{self, Arrival, GOOD, Link, Order};
 use crate::frame::{FrameBytes, GATEWAY_V4, GATEWAY_V6};
 use crate::happening::Happening;
 use crate::ledger::Ledger;
+use crate::neighbours::{inside_and_outside, neighbourhood};
 use crate::random::Random;
 use crate::reference::Reference;
 use crate::site::SitePlan;
@@ -31,6 +33,9 @@ const KERNEL_UNIT: Duration = Duration::from_secs(1);
 /// How long after a command the firewall may still be busy with it: all tries and their answers.
 const FIREWALL_SLACK: Duration =
     Duration::from_millis(FIREWALL_ANSWER.millis() * FIREWALL_TRIES_MAX as u64 + 1000);
+
+/// Lives nowhere near anybody.
+const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 88, 99, 1));
 
 /// What to plant, to see whether the oracles notice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,6 +102,7 @@ impl World {
         let mut key = [0; 16];
         key.fill_with(|| random.bits() as u8);
         let mut firewall = SimFirewall::new(random.bits());
+        firewall.install(&rules).expect("a twin installs");
         (firewall.never_expires, firewall.ignores_close) = (planted.never_closes, planted.never_closes);
         let now = Instant::from_millis(random.below(1 << 33));
         let mut world = Self {
@@ -243,9 +249,11 @@ impl World {
     fn some_source(&mut self) -> IpAddr {
         let host = self.random.range(1, 12) as u8;
         if self.random.per_mille(300) {
-            IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x100 + u16::from(host)])
+            // Some live in another house of the same street.
+            let house = *self.random.pick(&[0, 0, 1]);
+            IpAddr::from([0x2001, 0xdb8, 0, house, 0, 0, 0, 0x100 + u16::from(host)])
         } else {
-            IpAddr::from([198, 51, 100, host])
+            IpAddr::from([198, 51, *self.random.pick(&[100, 100, 101]), host])
         }
     }
 
@@ -304,6 +312,7 @@ impl World {
                     let rules = site.rules();
                     self.reference.replace_rules(rules.clone());
                     self.ledger.rules_replaced(&rules, now);
+                    self.firewall.install(&rules).expect("a twin installs");
                     self.engine.replace_rules(rules, Keys::none(), now);
                 }
             }
@@ -442,6 +451,21 @@ impl World {
                 }
                 Some(_) => {}
             }
+            self.judge_neighbours(source, port);
+        }
+    }
+
+    /// Who lives in the network that somebody has a grant of may pass, and nobody who lives next to it,
+    /// unless others proved it.
+    fn judge_neighbours(&mut self, network: Network, port: ServicePort) {
+        let [inside, outside] = inside_and_outside(network);
+        if !self.firewall.passes(inside, port) {
+            self.fail(format!("{port} is open for {network}, and shut for {inside}"));
+        }
+        let may_pass = self.reference.may_pass_until(outside, port);
+        if self.firewall.passes(outside, port) && may_pass.is_none_or(|until| self.now > until + KERNEL_UNIT)
+        {
+            self.fail(format!("{port} is open for {outside}, where nobody proved anything"));
         }
     }
 
@@ -467,12 +491,18 @@ impl World {
         let now = self.now.millis();
         let due: Vec<_> = self.finale.iter().filter(|(_, _, last)| *last == now).copied().collect();
         for (source, index, _) in due {
-            let port = self.engine.rules().doors()[index].ports[0];
-            let open = self.firewall.members().any(|(who, what, _)| who == source && what == port);
-            if !open {
-                self.fail(format!(
-                    "door {index} did not open for the honest client {source} after the faults"
-                ));
+            let door = &self.engine.rules().doors()[index];
+            let (port, network) = (door.ports[0], neighbourhood(source, door.terms.reach));
+            let [neighbour, _] = inside_and_outside(network);
+            for who in [source, neighbour] {
+                if !self.firewall.passes(who, port) {
+                    self.fail(format!(
+                        "door {index} did not open for {who}, after the honest client {source} knocked"
+                    ));
+                }
+            }
+            if self.firewall.passes(NOBODY, port) {
+                self.fail(format!("door {index} is open for {NOBODY}, who never came"));
             }
         }
     }

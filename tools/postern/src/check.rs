@@ -14,7 +14,7 @@ use crate::site::{DoorFile, RotatingFile, SequenceFile, SiteFile, read};
 
 mod doors;
 mod knocks;
-mod unsupported;
+mod reach;
 
 /// Above this chance of one scan a sequence is refused.
 const SCAN_ERROR: f64 = 1e-6;
@@ -69,9 +69,9 @@ pub fn check_with(text: &str, secrets: &Secrets<'_>) -> Checked {
     };
     let mut linter = Linter { text, findings };
     linter.compiles(&site, secrets);
-    unsupported::check(&mut linter, &site);
     let odds = linter.sequences(&site);
     doors::check(&mut linter, &site);
+    reach::check(&mut linter, &site);
     let mut findings = linter.findings;
     findings.sort_by_key(|finding| (finding.line, finding.column));
     Checked { site: Some(site), findings, odds }

@@ -2,8 +2,10 @@
 
 use postern_config::site::{StoredKey, StoredKeyKind};
 use postern_config::{STORE_BYTES_MAX, Site, encode};
-use postern_core::limits::{ACCOUNTS_MAX, DOORS_MAX, FWKNOP_KEYS_MAX, KEYS_MAX, ROWS_MAX, SEQUENCES_MAX};
-use postern_core::rule::{RuleError, SequenceId};
+use postern_core::limits::{
+    ACCOUNTS_MAX, DOORS_MAX, FWKNOP_KEYS_MAX, KEYS_MAX, REACH_V4_MIN, REACH_V6_MIN, ROWS_MAX, SEQUENCES_MAX,
+};
+use postern_core::rule::{Reach, RuleError, SequenceId};
 
 use crate::site::{DoorFile, KindFile, RotatingFile, SPA_PORT_DEFAULT, SequenceFile, SiteFile};
 
@@ -81,6 +83,9 @@ impl CompileError {
             CompileError::NoSuchInterface { .. } => "interface",
             CompileError::Rules(RuleError::DuplicateName(_)) => "name",
             CompileError::Rules(RuleError::RepeatedStep(_)) => "repeated-knock",
+            CompileError::Rules(
+                RuleError::BadReach(_) | RuleError::ReachNeedsPlainDoor(_) | RuleError::ReachesDiffer(_),
+            ) => "prefix",
             CompileError::Rules(_) => "compile",
         }
     }
@@ -124,6 +129,9 @@ impl CompileError {
             CompileError::Rules(RuleError::OneShotNeedsOnePort(id)) => {
                 site.doors.get(usize::from(id.0)).map(|door| door.one_shot.offset)
             }
+            CompileError::Rules(
+                RuleError::BadReach(id) | RuleError::ReachNeedsPlainDoor(id) | RuleError::ReachesDiffer(id),
+            ) => site.doors.get(usize::from(id.0)).map(prefix_of),
             CompileError::Rules(RuleError::BadFlags(id)) => sequence(*id).map(|(own, _)| own),
             CompileError::Rules(RuleError::RepeatedStep(id)) => repeated_knock(site, *id),
             CompileError::TooManySequences | CompileError::Rules(_) => None,
@@ -161,6 +169,11 @@ impl CompileError {
                     "give each service behind the gateway a door with one port that no other door has"
                 }
                 RuleError::OneShotNeedsOnePort(_) => "give each port a door of its own",
+                RuleError::BadReach(_) => {
+                    "write the length your clients need: `prefix_v4 = 24`, `prefix_v6 = 64`"
+                }
+                RuleError::ReachNeedsPlainDoor(_) => "leave the prefix out, or `forward` and `one_shot`",
+                RuleError::ReachesDiffer(_) => "give all doors with a prefix the same one",
                 RuleError::TooManyFlagConditions => "use the same `tcp_flags` for more doors",
                 RuleError::StepSharedTooOften(_) => "give each door knocks of its own",
                 _ => "change the site accordingly",
@@ -173,6 +186,13 @@ impl CompileError {
 pub(crate) fn sequences(door: &DoorFile) -> impl Iterator<Item = &SequenceFile> {
     let one_time = door.one_time_sequences.iter().flat_map(|lists| &lists.value);
     door.sequence.iter().chain(&door.close_sequence).chain(one_time)
+}
+
+/// Where the prefix of a door stands that opens for more than one address.
+fn prefix_of(door: &DoorFile) -> usize {
+    let is_plain = door.prefix_v4.value >= Reach::SOURCE_ALONE.v4;
+    let is_v6 = is_plain || door.prefix_v6.value < REACH_V6_MIN;
+    if is_v6 { door.prefix_v6.offset } else { door.prefix_v4.offset }
 }
 
 /// Where the second of two equal knocks in a row stands.
@@ -309,6 +329,21 @@ fn rule_words(error: RuleError) -> String {
         ),
         RuleError::OneShotNeedsOnePort(door) => format!(
             "door {} is one_shot and has several ports: a grant would be a connection for each",
+            door.0 + 1
+        ),
+        RuleError::BadReach(door) => format!(
+            "door {} opens for more than any may: {REACH_V4_MIN} bits of an IPv4 address and {REACH_V6_MIN} of \
+             an IPv6 address are the least",
+            door.0 + 1
+        ),
+        RuleError::ReachNeedsPlainDoor(door) => format!(
+            "door {} opens for a whole prefix, and leads behind the gateway or is one_shot: a stranger would be \
+             led there, or use the grant up",
+            door.0 + 1
+        ),
+        RuleError::ReachesDiffer(door) => format!(
+            "door {} has another prefix than an earlier door: the firewall has one length for IPv4 and one for \
+             IPv6",
             door.0 + 1
         ),
         RuleError::BadFlags(_) => "`tcp_flags` can be met by no segment".into(),

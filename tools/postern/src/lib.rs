@@ -21,6 +21,5 @@ pub mod selftest;
 pub mod sequence;
 pub mod show;
 pub mod site;
-pub mod supported;
 pub mod update_file;
 pub mod whole_file;

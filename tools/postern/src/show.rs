@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use postern_config::Site;
 use postern_config::site::StoredRotating;
-use postern_core::rule::{Purpose, RuleSet};
+use postern_core::rule::{Purpose, Reach, RuleSet};
 
 /// The store for people: gateway, doors, sequences, guards.
 pub fn text(site: &Site, rules: &RuleSet) -> String {
@@ -14,6 +14,10 @@ pub fn text(site: &Site, rules: &RuleSet) -> String {
     for (index, door) in rules.doors().iter().enumerate() {
         let ports: Vec<String> = door.ports.iter().map(ToString::to_string).collect();
         let _ = writeln!(out, "door {}: {} for {} s", door.name, ports.join(" "), door.open_for.secs_ceil());
+        let Reach { v4, v6 } = door.terms.reach;
+        if door.terms.reach.is_wide() {
+            let _ = writeln!(out, "  for everybody in the client's IPv4 /{v4} or IPv6 /{v6}");
+        }
         let own = rules.sequences().iter().filter(|sequence| usize::from(sequence.door.0) == index);
         let own = own.filter(|sequence| !sequence.steps.is_empty());
         if let Some(rotating) = site.doors.get(index).and_then(|door| door.rotating) {

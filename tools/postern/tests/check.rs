@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A sample site that must be refused or not; every sample stands here, so that none is forgotten.
-const SAMPLES: [(&str, i32); 33] = [
+const SAMPLES: [(&str, i32); 37] = [
     ("allow", OK),
     ("allow-mistyped", OK),
     ("bad-reorder", INVALID_CONFIG),
@@ -31,6 +31,10 @@ const SAMPLES: [(&str, i32); 33] = [
     ("one-time-sequences", OK),
     ("overlapping-doors", OK),
     ("overlapping-sequences", INVALID_CONFIG),
+    ("prefix-differs", INVALID_CONFIG),
+    ("prefix-one-shot", INVALID_CONFIG),
+    ("prefix-wide", INVALID_CONFIG),
+    ("prefixes", OK),
     ("protected-port", INVALID_CONFIG),
     ("repeated-knock", INVALID_CONFIG),
     ("scan-probability", INVALID_CONFIG),
@@ -264,6 +268,23 @@ fn what_was_compiled_is_shown() {
     for line in wanted {
         let (_, after) = rest.split_once(line).unwrap_or_else(|| panic!("{line:?} is missing in: {rest}"));
         rest = after;
+    }
+}
+
+#[test]
+fn whom_a_door_opens_for_is_shown() {
+    let scratch = Scratch::new();
+    let site = folder("tests/golden/prefixes.toml");
+    expect_code(&postern(&scratch.0, &["compile", &site.to_string_lossy(), "-o", "store"]), OK);
+    let shown = postern(&scratch.0, &["show", "store"]);
+    expect_code(&shown, OK);
+    for (door, whom) in [
+        ("ssh: tcp/22", "IPv4 /20 or IPv6 /64"),
+        ("web: tcp/443", "IPv4 /32 or IPv6 /64"),
+        ("accepted: tcp/8443", "IPv4 /20 or IPv6 /128"),
+    ] {
+        let line = format!("door {door} for 30 s\n  for everybody in the client's {whom}\n");
+        assert!(stdout(&shown).contains(&line), "{}", stdout(&shown));
     }
 }
 

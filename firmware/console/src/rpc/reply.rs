@@ -1,11 +1,13 @@
 //! What the gateway answers.
 
+use core::fmt;
 use core::net::IpAddr;
 
 use heapless::{String, Vec};
 use postern_config::Role;
 use postern_config::site::{InterfaceName, StoredPort, StoredStep};
 use postern_core::limits::{INTERFACES_MAX, PORTS_PER_DOOR_MAX};
+use postern_core::network::Network;
 use postern_core::rule::Name;
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +34,7 @@ pub const LINES_PER_REPLY_MAX: usize = 3;
 pub const KNOCKS_PER_REPLY_MAX: usize = 8;
 
 /// Sequences in one reply about how far anybody came.
-pub const REACH_PER_REPLY_MAX: usize = 16;
+pub const HEARD_PER_REPLY_MAX: usize = 16;
 
 /// A reply.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,8 +87,8 @@ pub enum Reply {
     },
     /// To [`super::Request::Update`], [`super::Request::UpdateBegin`] and the rest that are answered.
     Update(UpdateStatus),
-    /// To [`super::Request::Reach`]; none is past the last.
-    Reach(Vec<SequenceReach, REACH_PER_REPLY_MAX>),
+    /// To [`super::Request::Heard`]; none is past the last.
+    Heard(Vec<SequenceHeard, HEARD_PER_REPLY_MAX>),
 }
 
 /// How an update goes.
@@ -347,7 +349,7 @@ pub struct DoorStatus {
 
 /// How far anybody came in one fixed sequence since its configuration was put in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SequenceReach {
+pub struct SequenceHeard {
     /// Its position in the configuration.
     pub sequence: u16,
     /// Knocks that came from anybody, in turn or not: bit 0 is the first.
@@ -363,10 +365,34 @@ pub struct GrantStatus {
     pub id: u64,
     /// The door.
     pub door: Name,
-    /// For whom.
+    /// Who asked for it.
     pub source: IpAddr,
+    /// Bits of the network of it that it is for; as many as there are is it alone.
+    pub prefix: u8,
     /// Seconds left.
     pub secs_left: u32,
+}
+
+impl GrantStatus {
+    /// Whom it lets in.
+    pub fn network(&self) -> Network {
+        Network::around(self.source, self.prefix)
+    }
+
+    /// Who asked for it, and whom it lets in if that is more: `192.0.2.7 for 192.0.2.0/24`.
+    pub fn whom(&self) -> impl fmt::Display + '_ {
+        Whom(self)
+    }
+}
+
+struct Whom<'g>(&'g GrantStatus);
+
+impl fmt::Display for Whom<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let network = self.0.network();
+        write!(f, "{}", self.0.source)?;
+        if network.is_host() { Ok(()) } else { write!(f, " for {network}") }
+    }
 }
 
 /// One key.
@@ -528,7 +554,8 @@ mod tests {
             keys: u8::MAX,
             grants: u16::MAX,
         };
-        let grant = GrantStatus { id: u64::MAX, door: text(), source: SOURCE, secs_left: u32::MAX };
+        let grant =
+            GrantStatus { id: u64::MAX, door: text(), source: SOURCE, prefix: 128, secs_left: u32::MAX };
         let key = KeyStatus {
             name: text(),
             fwknop: true,
@@ -564,7 +591,7 @@ mod tests {
             Reply::Log(full(&line)),
             Reply::Knocks(full(&knock)),
             Reply::Update(update()),
-            Reply::Reach(full(&SequenceReach { sequence: u16::MAX, heard: u16::MAX, furthest: u8::MAX })),
+            Reply::Heard(full(&SequenceHeard { sequence: u16::MAX, heard: u16::MAX, furthest: u8::MAX })),
         ];
         for reply in replies {
             let answer = Answer { number: u16::MAX, result: Ok(reply) };

@@ -248,7 +248,7 @@ pub enum Request {
         release: u32,
     },
     /// How far did anybody come in the fixed sequences, from this one on? \[viewer\]
-    Reach {
+    Heard {
         /// Position of the first one wanted.
         from: u16,
     },

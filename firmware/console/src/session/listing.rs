@@ -179,7 +179,7 @@ impl Session {
             }
             (Listing::Grants { .. }, Reply::Grants(grants)) => {
                 for grant in &grants {
-                    self.row(format_args!("{:<16} {}  {} s left", grant.door, grant.source, grant.secs_left));
+                    self.row(format_args!("{:<16} {}  {} s left", grant.door, grant.whom(), grant.secs_left));
                 }
                 grants.last().map(|grant| Listing::Grants { after: grant.id })
             }

@@ -52,6 +52,13 @@ impl fmt::Display for Unrunnable<'_> {
             RuleError::OneShotNeedsOnePort(door) => {
                 self.of_door(f, door, "for one connection, it needs one port")
             }
+            RuleError::BadReach(door) => self.of_door(f, door, "its prefix is wider than any may be"),
+            RuleError::ReachNeedsPlainDoor(door) => {
+                self.of_door(f, door, "for a whole prefix, it cannot lead on or be for one connection")
+            }
+            RuleError::ReachesDiffer(door) => {
+                self.of_door(f, door, "its prefix is not that of the other doors with one")
+            }
             RuleError::BadLength(sequence) => self.of_sequence(f, sequence, "has no knock, or too many"),
             RuleError::BadStep(sequence) => self.of_sequence(f, sequence, "has a knock on port 0"),
             RuleError::RepeatedStep(sequence) => {

@@ -141,14 +141,16 @@ impl Gateway {
                     .collect(),
             ),
             Request::Grants { after: 0 } => Reply::Grants(
-                [GrantStatus {
-                    id: 7,
-                    door: "ssh".try_into().unwrap(),
-                    source: [192, 0, 2, 1].into(),
-                    secs_left: 29,
-                }]
-                .into_iter()
-                .collect(),
+                [(7, 32), (8, 24)]
+                    .into_iter()
+                    .map(|(id, prefix)| GrantStatus {
+                        id,
+                        door: "ssh".try_into().unwrap(),
+                        source: [192, 0, 2, 1].into(),
+                        prefix,
+                        secs_left: 29,
+                    })
+                    .collect(),
             ),
             Request::Grants { .. } => Reply::Grants(heapless::Vec::new()),
             Request::Keys { .. } => Reply::Keys(heapless::Vec::new()),

@@ -371,12 +371,18 @@ impl<const UNITS: usize> Engine<UNITS> {
             // A connection for each port is more than was asked for.
             return refused("one-shot-needs-one-port");
         }
+        let alone =
+            |door: &Door| wish.sources.iter().all(|source| door.terms.reach.network(*source).is_host());
+        if wish.one_shot && !wish.doors.iter().all(|(door, _)| self.rules.door(*door).is_some_and(alone)) {
+            // Any neighbour could use it up, and who asked would not know.
+            return refused("one-shot-needs-one-address");
+        }
         self.spa.counters.accepted += 1;
         let mut full = false;
         for &(id, lease) in &wish.doors {
             for &source in &wish.sources {
                 if wish.purpose == Purpose::Close {
-                    let meant = |grant: &Grant| grant.door == Some(id) && grant.source == source;
+                    let meant = |grant: &Grant| grant.door == Some(id) && grant.network.contains(source);
                     self.grants.revoke(RevokeReason::SpaRequest, now, meant);
                     continue;
                 }
@@ -390,7 +396,8 @@ impl<const UNITS: usize> Engine<UNITS> {
     }
 
     /// A key has so many grants at a door and no more, counted for each address family: the oldest makes
-    /// room, because whoever moves to another network must get in.
+    /// room, because whoever moves to another network must get in. Who moves within one that the door
+    /// opens for as a whole has the same grant.
     fn make_room_for_key(&mut self, wish: &Wish, door: DoorId, source: IpAddr, now: Instant) {
         let Some(key) = wish.proof.key() else { return };
         let limit = usize::from(wish.grants_per_door.max(1));
@@ -398,7 +405,7 @@ impl<const UNITS: usize> Engine<UNITS> {
             grant.door == Some(door)
                 && grant.proof.key() == Some(key)
                 && grant.source.is_ipv4() == source.is_ipv4()
-                && grant.source != source
+                && !grant.network.contains(source)
                 && !grant.is_ending()
         };
         // Bounded: every round ends one.

@@ -8,7 +8,7 @@ use super::*;
 use crate::knock::{InterfaceIndex, InterfaceSet, ServicePort};
 use crate::limits::{DENY_RECORDS_PER_WINDOW_MAX, WAITING_PACKETS_MAX};
 use crate::port::LinkType;
-use crate::rule::{Door, RuleSetBuilder, Terms};
+use crate::rule::{Door, Reach, RuleSetBuilder, Terms};
 use crate::spa::key::{DeviceId, SpaKey};
 use crate::spa::native::{PACKET_BYTES, Request, Sealer};
 use crate::spa::policy::{ClaimRule, DoorSet, Policy};
@@ -36,6 +36,17 @@ fn rules() -> RuleSet {
             })
             .unwrap();
     }
+    // Opens for the whole network of who asks.
+    builder
+        .door(Door {
+            name: "wide".try_into().unwrap(),
+            ports: Vec::from_slice(&[ServicePort::tcp(8443)]).unwrap(),
+            open_for: Duration::from_secs(30),
+            target: None,
+            interfaces: InterfaceSet::ALL,
+            terms: Terms { reach: Reach { v4: 24, v6: 64 }, ..Terms::PLAIN },
+        })
+        .unwrap();
     builder.build().unwrap()
 }
 
@@ -268,6 +279,40 @@ fn who_moves_to_another_network_gets_in_and_the_old_grant_goes() {
     world.datagram(HOME, &sealed(OTTO, &open("ssh", 1002)));
     assert_eq!(world.told(), ["open 192.0.2.1 22 30"]);
     assert_eq!(world.audit(), ["GRANT otto"]);
+}
+
+#[test]
+fn claimed_sources_are_of_the_networks_the_door_opens_for() {
+    let mut world = World::new();
+    let v6 = |host| IpAddr::from([0x2001, 0xdb8, 1, 2, 0, 0, 0, host]);
+    let claiming = |claims: &[IpAddr], counter| Request {
+        claimed: Vec::from_slice(claims).unwrap(),
+        ..open("wide", counter)
+    };
+    world.datagram(HOME, &sealed(MARIA, &claiming(&[CAFE.into(), v6(7)], 1000)));
+    assert_eq!(world.told(), ["open 198.51.100.0/24 8443 30", "open 2001:db8:1:2::/64 8443 30"]);
+    // Two of one network are one grant.
+    world.datagram(HOME, &sealed(MARIA, &claiming(&[v6(8), v6(9)], 1001)));
+    assert_eq!(world.told(), ["open 2001:db8:1:2::/64 8443 30"]);
+    assert_eq!(world.engine.grants().count(), 2);
+    // Who moves within it has the same grant; who leaves it takes the grant along.
+    world.datagram([198, 51, 100, 200], &sealed(MARIA, &open("wide", 1002)));
+    assert_eq!(world.told(), ["open 198.51.100.0/24 8443 30"]);
+    world.datagram(HOME, &sealed(MARIA, &open("wide", 1003)));
+    assert_eq!(world.told(), ["close 198.51.100.0/24 8443", "open 192.0.2.0/24 8443 30"]);
+    // Anybody with a key closes the door for the network, by claim as well.
+    let close = Request { purpose: Purpose::Close, ..claiming(&[v6(77)], 1000) };
+    world.datagram(CAFE, &sealed(OTTO, &close));
+    assert_eq!(world.told(), ["close 2001:db8:1:2::/64 8443"]);
+}
+
+#[test]
+fn one_connection_is_nothing_for_a_network() {
+    let mut world = World::new();
+    let once = Request { one_shot: true, ..open("wide", 1000) };
+    world.datagram(HOME, &sealed(MARIA, &once));
+    assert!(world.told().is_empty());
+    assert_eq!(world.audit(), ["DENY-POLICY maria one-shot-needs-one-address"]);
 }
 
 #[test]

@@ -510,21 +510,21 @@ fn what_arrives_of_a_sequence_is_told_from_what_never_does() {
     let mut world = World::new();
     world.engine.replace_rules(builder.build().unwrap(), Keys::none(), world.now);
 
-    assert_eq!(world.engine.reached(id), Some(Reached { heard: 0, furthest: 0 }));
+    assert_eq!(world.engine.heard(id), Some(Heard { heard: 0, furthest: 0 }));
     // The second knock is swallowed on the way.
     for port in [7, 9] {
         world.knock(1, port);
     }
-    assert_eq!(world.engine.reached(id), Some(Reached { heard: 0b101, furthest: 1 }));
+    assert_eq!(world.engine.heard(id), Some(Heard { heard: 0b101, furthest: 1 }));
     // Somebody else's comes, and is of no use to the first.
     world.knock(2, 8);
-    assert_eq!(world.engine.reached(id), Some(Reached { heard: 0b111, furthest: 1 }));
+    assert_eq!(world.engine.heard(id), Some(Heard { heard: 0b111, furthest: 1 }));
     for port in [7, 8, 9] {
         world.knock(3, port);
     }
-    assert_eq!(world.engine.reached(id), Some(Reached { heard: 0b111, furthest: 3 }));
-    assert_eq!(world.engine.reached(SequenceId(1)), None);
+    assert_eq!(world.engine.heard(id), Some(Heard { heard: 0b111, furthest: 3 }));
+    assert_eq!(world.engine.heard(SequenceId(1)), None);
     let rules = world.engine.rules().clone();
     world.engine.replace_rules(rules, Keys::none(), world.now);
-    assert_eq!(world.engine.reached(id), Some(Reached { heard: 0, furthest: 0 }));
+    assert_eq!(world.engine.heard(id), Some(Heard { heard: 0, furthest: 0 }));
 }

@@ -2,6 +2,8 @@
 
 use core::net::IpAddr;
 
+use super::Reach;
+
 /// A service behind the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Behind {
@@ -21,11 +23,15 @@ pub struct Terms {
     pub cut_at_end: bool,
     /// The first new connection uses a grant up. Such a door has one port.
     pub one_shot: bool,
+    /// How much of the network around a client a grant covers. Only plain doors open for more than who
+    /// knocked.
+    pub reach: Reach,
 }
 
 impl Terms {
-    /// The terms of most doors: a service of the gateway itself, and connections go on.
-    pub const PLAIN: Terms = Terms { behind: None, cut_at_end: false, one_shot: false };
+    /// The terms of most doors: a service of the gateway itself, for who knocked, and connections go on.
+    pub const PLAIN: Terms =
+        Terms { behind: None, cut_at_end: false, one_shot: false, reach: Reach::SOURCE_ALONE };
 
     /// Whether a client at `source` can be let in: nobody is led to a host of the other family.
     pub fn can_admit(&self, source: IpAddr) -> bool {

@@ -6,6 +6,7 @@ use heapless::Vec;
 
 use super::native::request::Request;
 use crate::limits::{DOORS_MAX, OPEN_FOR_MAX, OPEN_FOR_MIN, SOURCES_PER_KEY_MAX, WINDOWS_PER_KEY_MAX};
+pub use crate::network::Network;
 use crate::rule::DoorId;
 use crate::time::Duration;
 
@@ -58,32 +59,6 @@ impl DoorSet {
     /// Whether `door` is in it.
     pub fn contains(&self, door: DoorId) -> bool {
         self.words.get(usize::from(door.0 / 64)).is_some_and(|word| word >> (door.0 % 64) & 1 == 1)
-    }
-}
-
-/// A network: leading bits of an address (RFC 4632).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    /// Any address of it.
-    pub address: IpAddr,
-    /// Leading bits that count, 0 to 32 or 128; more are as many as there are.
-    pub prefix: u8,
-}
-
-impl Network {
-    /// Whether `source` is in it. An IPv4 address is in no IPv6 network.
-    pub fn contains(&self, source: IpAddr) -> bool {
-        match (self.address, source) {
-            (IpAddr::V4(network), IpAddr::V4(source)) => {
-                let host_bits = 32_u32.saturating_sub(u32::from(self.prefix));
-                (network.to_bits() ^ source.to_bits()).checked_shr(host_bits).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(network), IpAddr::V6(source)) => {
-                let host_bits = 128_u32.saturating_sub(u32::from(self.prefix));
-                (network.to_bits() ^ source.to_bits()).checked_shr(host_bits).unwrap_or(0) == 0
-            }
-            _ => false,
-        }
     }
 }
 

@@ -28,9 +28,6 @@ fn check(site: &Site, running: &Site) -> Result<RuleSet, InvalidConfig> {
     if has_admin(running) && !has_admin(site) {
         return Err(InvalidConfig::NoAdmin);
     }
-    if asks_too_much(site) {
-        return Err(InvalidConfig::Unsupported);
-    }
     if !is_name(&site.name) || !accounts_are_well_formed(site) || !keys_are_well_formed(site) {
         return Err(InvalidConfig::Malformed);
     }
@@ -39,11 +36,6 @@ fn check(site: &Site, running: &Site) -> Result<RuleSet, InvalidConfig> {
         return Err(InvalidConfig::Malformed);
     }
     site.rules().map_err(|_| InvalidConfig::Rules)
-}
-
-/// What schema 1 can say and this version cannot do. Silently ignored, it would be believed.
-fn asks_too_much(site: &Site) -> bool {
-    site.doors.iter().any(|door| (door.prefix_v4, door.prefix_v6) != (32, 128))
 }
 
 /// Names, and a door for every bit.

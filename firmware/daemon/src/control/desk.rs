@@ -109,7 +109,7 @@ impl Desk {
             | Request::Grants { .. }
             | Request::Keys { .. }
             | Request::Log { .. }
-            | Request::Reach { .. }) => {
+            | Request::Heard { .. }) => {
                 needs(work.session, Role::Viewer)?;
                 self.look(work, look)
             }
@@ -155,7 +155,7 @@ impl Desk {
             Request::Grants { after } => Reply::Grants(lists::grants(*machine, after, *now)),
             Request::Keys { from } => Reply::Keys(lists::keys(configuration.site(), *machine, from, *now)),
             Request::Log { after } => Reply::Log(self.lines.after(after)),
-            Request::Reach { from } => Reply::Reach(lists::reach(*machine, from)),
+            Request::Heard { from } => Reply::Heard(lists::heard(*machine, from)),
             _ => Reply::Status(lists::status(configuration, *machine, self.lines.newest(), *now)),
         })
     }

@@ -4,12 +4,12 @@ use heapless::Vec;
 use postern_config::Site;
 use postern_config::site::StoredKeyKind;
 use postern_console::rpc::reply::{
-    DOORS_PER_REPLY_MAX, DoorStatus, GRANTS_PER_REPLY_MAX, GrantStatus, KEYS_PER_REPLY_MAX, KeyStatus,
-    REACH_PER_REPLY_MAX, SequenceReach, Status,
+    DOORS_PER_REPLY_MAX, DoorStatus, GRANTS_PER_REPLY_MAX, GrantStatus, HEARD_PER_REPLY_MAX,
+    KEYS_PER_REPLY_MAX, KeyStatus, SequenceHeard, Status,
 };
 use postern_core::grant::Grant;
+use postern_core::heard::Heard;
 use postern_core::port::Partition;
-use postern_core::reach::Reached;
 use postern_core::rule::SequenceId;
 use postern_core::time::Instant;
 
@@ -82,14 +82,14 @@ pub(super) fn doors(
 }
 
 /// How far anybody came in the fixed sequences.
-pub(super) fn reach(machine: &mut impl Machine, from: u16) -> Vec<SequenceReach, REACH_PER_REPLY_MAX> {
+pub(super) fn heard(machine: &mut impl Machine, from: u16) -> Vec<SequenceHeard, HEARD_PER_REPLY_MAX> {
     let engine = machine.engine();
     let count = u16::try_from(engine.rules().sequences().len()).unwrap_or(u16::MAX);
-    let reached = |sequence| {
-        let Reached { heard, furthest } = engine.reached(SequenceId(sequence))?;
-        Some(SequenceReach { sequence, heard, furthest })
+    let of = |sequence| {
+        let Heard { heard, furthest } = engine.heard(SequenceId(sequence))?;
+        Some(SequenceHeard { sequence, heard, furthest })
     };
-    (from..count).filter_map(reached).take(REACH_PER_REPLY_MAX).collect()
+    (from..count).filter_map(of).take(HEARD_PER_REPLY_MAX).collect()
 }
 
 /// The open grants with the lowest ids above `after`.
@@ -107,7 +107,8 @@ pub(super) fn grants(
         last = u64::from(grant.id.raw());
         let secs_left = u32::try_from(grant.until.since(now).secs_ceil()).unwrap_or(u32::MAX);
         let (door, source) = (grant.door_name.clone(), grant.source);
-        let _ = listed.push(GrantStatus { id: last, door, source, secs_left });
+        let prefix = grant.network.prefix;
+        let _ = listed.push(GrantStatus { id: last, door, source, prefix, secs_left });
     }
     listed
 }

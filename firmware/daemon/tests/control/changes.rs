@@ -206,7 +206,9 @@ fn what_cannot_be_run_is_refused_by_name() {
     refuse(&|site| site.interfaces.clear(), InvalidConfig::Interfaces);
     refuse(&|site| site.accounts.clear(), InvalidConfig::NoAdmin);
     refuse(&|site| site.doors[0].ports.clear(), InvalidConfig::Rules);
-    refuse(&|site| site.doors[0].prefix_v4 = 24, InvalidConfig::Unsupported);
+    refuse(&|site| site.doors[0].prefix_v4 = 15, InvalidConfig::Rules);
+    refuse(&|site| site.doors[0].prefix_v6 = 0, InvalidConfig::Rules);
+    refuse(&|site| (site.doors[0].prefix_v4, site.doors[0].one_shot) = (24, true), InvalidConfig::Rules);
     refuse(&|site| site.name.clear(), InvalidConfig::Malformed);
     refuse(&|site| site.console.idle_lock_secs = 5, InvalidConfig::Malformed);
     refuse(&|site| site.console.banner.push_str("\x1b[2J").unwrap(), InvalidConfig::Malformed);

@@ -1,8 +1,8 @@
 //! What the facts mean.
 
 mod firewall;
+mod heard;
 mod machine;
-mod reach;
 mod services;
 
 use super::facts::Facts;
@@ -18,7 +18,7 @@ pub(super) const ALL: [Check; 15] = [
     machine::daemon,
     machine::interfaces,
     machine::capture,
-    reach::sequences,
+    heard::sequences,
     firewall::programs,
     firewall::gate,
     firewall::shadows,

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use postern_config::partition::Store;
 use postern_config::{Backend, Site};
-use postern_console::rpc::reply::SequenceReach;
+use postern_console::rpc::reply::SequenceHeard;
 use postern_core::knock::ServicePort;
 use postern_core::rule::RuleSet;
 use postern_hal_linux::clock::WallTime;
@@ -49,7 +49,7 @@ pub(super) struct Facts {
     pub(super) gate: Option<Gate>,
     pub(super) daemon: Daemon,
     /// How far anybody came in the sequences of the running daemon.
-    pub(super) reach: Vec<SequenceReach>,
+    pub(super) heard: Vec<SequenceHeard>,
     pub(super) has_syslog: bool,
     pub(super) year: u64,
     /// Whether the kernel says that a time source keeps its clock.
@@ -87,7 +87,7 @@ impl Facts {
         let backend = site.as_ref().map_or(Backend::Iptables, |site| site.backend);
         let gate = site.as_deref().zip(rules.as_ref()).filter(|_| is_root);
         let nft = output("nft", &["list", "ruleset"]);
-        let (daemon, reach) = daemon::ask(control);
+        let (daemon, heard) = daemon::ask(control);
         let facts = Self {
             is_root,
             interfaces: interfaces(),
@@ -104,7 +104,7 @@ impl Facts {
             nft_tables: nft.lines().filter(|line| line.starts_with("table ")).collect::<Vec<_>>().join("; "),
             gate: gate.map(|(site, rules)| gate::look(site, rules)),
             daemon,
-            reach,
+            heard,
             has_syslog: Path::new("/dev/log").exists(),
             year: year_now(),
             is_synchronised: WallTime::now().is_some_and(|wall| wall.synchronised),

@@ -196,15 +196,16 @@ pub fn grants(client: &mut Client) -> Outcome<Answer> {
         other => Err(unexpected(&other)),
     })?;
     let fields = grants.iter().map(|grant| {
-        let source = grant.source.to_string();
-        json!({ "id": grant.id, "door": grant.door, "source": source, "secs_left": grant.secs_left })
+        let (source, covered) = (grant.source.to_string(), grant.network().to_string());
+        let (id, door, secs_left) = (grant.id, &grant.door, grant.secs_left);
+        json!({ "id": id, "door": door, "source": source, "for": covered, "secs_left": secs_left })
     });
     let fields = json!({ "grants": fields.collect::<Vec<_>>() });
     let rows = grants.iter().map(|grant| {
         [
             grant.id.to_string(),
             grant.door.as_str().to_owned(),
-            grant.source.to_string(),
+            grant.whom().to_string(),
             format!("{} s", grant.secs_left),
         ]
     });

@@ -171,11 +171,12 @@ fn opens_and_ends<F: Firewall>(
 ) -> Said {
     let port = rules.protected_ports().first().copied().unwrap_or(ServicePort::tcp(22));
     let ports = std::iter::once((port, GRANT_SECS)).collect();
-    let open = FirewallCommand::Open { grant: GrantId::from_raw(0), source: NOBODY, ports, once: false };
+    let open =
+        FirewallCommand::Open { grant: GrantId::from_raw(0), source: NOBODY.into(), ports, once: false };
     let begun = Moment::now();
     gate.execute(&open).map_err(|error| format!("the kernel does not open {port}: {}", error.reason()))?;
     let opening = begun.elapsed();
-    let there = |members: &[Member]| members.iter().find(|member| member.source == NOBODY).copied();
+    let there = |members: &[Member]| members.iter().find(|member| member.source == NOBODY.into()).copied();
     match list(gate).as_deref().map(there) {
         Some(Some(member)) if member.remaining_secs.is_some() => {}
         Some(Some(_)) => {

@@ -52,6 +52,37 @@ fn every_command() {
     assert!(story.differences.is_empty(), "{}", story.differences);
 }
 
+/// Who knocked, and whom that let in.
+#[test]
+fn grants_to_networks() {
+    let mut story = Story { bench: Bench::new(0), differences: String::new() };
+    let wide = site_text().replace("open_for = \"30s\"", "open_for = \"30s\"\nprefix_v4 = 24");
+    story.bench.write("wide.toml", &wide, 0o644);
+    story.bench.ask(&["config", "apply", "wide.toml"], 0);
+    for source in [[192, 0, 2, 7], [192, 0, 2, 8], [198, 51, 100, 7]] {
+        for port in [7351, 17_011, 3083, 1490] {
+            story.bench.gateway.state().knock(source.into(), port);
+        }
+    }
+    story.ask("grants-wide", &["grants"], 0);
+    // What a change would take back.
+    for (to, lost) in [
+        ("prefix_v4 = 24\nprefix_v6 = 64", 0),
+        ("prefix_v4 = 25", 2),
+        ("one_shot = true", 2),
+        ("forward = \"192.168.10.5:22\"", 2),
+    ] {
+        story.bench.write("next.toml", &wide.replace("prefix_v4 = 24", to), 0o644);
+        let (said, _) = story.bench.ask(&["config", "apply", "next.toml", "--dry-run"], 0);
+        assert!(said.contains(&format!("grants taken back: {lost}\n")), "{to}: {said}");
+    }
+    // By any address of it.
+    story.bench.ask(&["revoke", "ssh", "192.0.2.200"], 0);
+    let (left, _) = story.bench.ask(&["grants"], 0);
+    assert!(left.contains("198.51.100.7 for 198.51.100.0/24") && !left.contains("192.0.2."), "{left}");
+    assert!(story.differences.is_empty(), "{}", story.differences);
+}
+
 fn begin(story: &mut Story) {
     story.change("apply", &["config", "apply", "site.toml"], 0);
     story.ask("apply-again", &["config", "apply", "site.toml"], 0);

@@ -138,6 +138,7 @@ RRECOMMENDS:posternd = " \
     kernel-module-ip-set \
     kernel-module-ip-set-bitmap-port \
     kernel-module-ip-set-hash-ipport \
+    kernel-module-ip-set-hash-netport \
     kernel-module-ip6table-filter \
     kernel-module-iptable-filter \
     kernel-module-nf-conntrack-netlink \

@@ -10,7 +10,7 @@ use crate::rule::{Place, SequenceId};
 
 /// How far anybody came in one sequence since the rules were put in force.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reached {
+pub struct Heard {
     /// Knocks that came from anybody, in turn or not: bit 0 is the first.
     pub heard: u16,
     /// Most knocks that one source has shown in turn.
@@ -21,19 +21,19 @@ const _: () = assert!(STEPS_MAX <= u16::BITS as usize);
 
 /// How far anybody came in each sequence.
 #[derive(Clone, Debug)]
-pub(crate) struct Reach {
-    sequences: [Reached; SEQUENCES_MAX],
+pub(crate) struct HeardTable {
+    sequences: [Heard; SEQUENCES_MAX],
 }
 
-impl Reach {
+impl HeardTable {
     /// Nobody came anywhere.
     pub(crate) const fn new() -> Self {
-        Self { sequences: [Reached { heard: 0, furthest: 0 }; SEQUENCES_MAX] }
+        Self { sequences: [Heard { heard: 0, furthest: 0 }; SEQUENCES_MAX] }
     }
 
     /// What a knock did that stands at `place`, in a sequence of `knocks` knocks.
     pub(crate) fn note(&mut self, place: Place, progress: Progress, knocks: usize) {
-        let Some(reached) = self.sequences.get_mut(usize::from(place.sequence.0)) else { return };
+        let Some(known) = self.sequences.get_mut(usize::from(place.sequence.0)) else { return };
         let done = match progress {
             // The sequence does not count this packet: to its client it never came.
             Progress::NotMeant => return,
@@ -43,8 +43,8 @@ impl Reach {
             }
             Progress::OutOfTurn | Progress::TableFull => 0,
         };
-        reached.heard |= 1_u16.checked_shl(place.step.into()).unwrap_or(0);
-        reached.furthest = reached.furthest.max(done);
+        known.heard |= 1_u16.checked_shl(place.step.into()).unwrap_or(0);
+        known.furthest = known.furthest.max(done);
     }
 
     /// Other rules are in force.
@@ -53,7 +53,7 @@ impl Reach {
     }
 
     /// How far anybody came.
-    pub(crate) fn of(&self, sequence: SequenceId) -> Reached {
+    pub(crate) fn of(&self, sequence: SequenceId) -> Heard {
         self.sequences.get(usize::from(sequence.0)).copied().unwrap_or_default()
     }
 }

@@ -9,16 +9,16 @@ use crate::finding::Severity;
 /// Scanners knock, too, so nothing is proved: these are notes.
 pub(super) fn sequences(facts: &Facts, findings: &mut Vec<Finding>) {
     let Some(rules) = &facts.rules else { return };
-    for reach in &facts.reach {
-        let Some(sequence) = rules.sequence(SequenceId(reach.sequence)) else { continue };
+    for heard in &facts.heard {
+        let Some(sequence) = rules.sequence(SequenceId(heard.sequence)) else { continue };
         let Some(door) = rules.door(sequence.door) else { continue };
-        let has_completed = usize::from(reach.furthest) >= sequence.steps.len();
-        if sequence.purpose != Purpose::Open || reach.heard == 0 || has_completed {
+        let has_completed = usize::from(heard.furthest) >= sequence.steps.len();
+        if sequence.purpose != Purpose::Open || heard.heard == 0 || has_completed {
             continue;
         }
-        let unheard = unheard(sequence, reach.heard);
+        let unheard = unheard(sequence, heard.heard);
         findings.push(if unheard.is_empty() {
-            out_of_turn(&door.name, sequence, reach.furthest)
+            out_of_turn(&door.name, sequence, heard.furthest)
         } else {
             never_heard(&door.name, sequence, &unheard)
         });
