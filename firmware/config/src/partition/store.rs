@@ -253,9 +253,10 @@ impl<P: Partition> Store<P> {
             return Err(CommitError::BelowFloor);
         }
         let digest = <[u8; 32]>::from(Sha256::digest(payload));
+        // A slot that cannot be read may hold what is in force in truth.
+        let is_whole = !self.slots.contains(&SlotState::Unreadable);
         let same = |header: &&Header| {
-            let is_same = (header.digest, header.floor, header.schema) == (digest, floor, schema);
-            is_same && !self.may_be_outdated(header)
+            is_whole && (header.digest, header.floor, header.schema) == (digest, floor, schema)
         };
         if let (Choice::Slot(slot), Some(header)) = (self.choice(), self.in_force().filter(same).copied()) {
             // The power may have gone between the slot and its mark.
@@ -549,21 +550,6 @@ impl<P: Partition> Store<P> {
             Some(header) => (2, header.generation),
         };
         others.min_by_key(|(_, slot)| worth(slot)).map(|(index, _)| index)
-    }
-
-    /// The highest generation that slot `index` may hold, if it cannot be read. Of one that no mark tells of
-    /// it may be the newest: the power may have gone between the slot and its mark.
-    fn perhaps_generation(&self, index: usize) -> u64 {
-        let marked = self.journal.committed.get(index).copied().filter(|generation| *generation != 0);
-        marked.unwrap_or(u64::MAX)
-    }
-
-    /// Whether a slot that cannot be read may be in force, and not what seems to be.
-    fn may_be_outdated(&self, in_force: &Header) -> bool {
-        let unreadable = self.slots.iter().enumerate().filter(|(_, slot)| **slot == SlotState::Unreadable);
-        unreadable
-            .map(|(index, _)| self.perhaps_generation(index))
-            .any(|perhaps| perhaps > in_force.generation)
     }
 
     fn write_slot(&mut self, index: usize, header: &Header, payload: &[u8]) -> Result<(), PartitionError> {
