@@ -27,7 +27,7 @@ pub(super) fn resets_a_hanging_processor(stage: &mut Stage<'_>) -> Result<()> {
 
 /// Nothing restarts a stopped process; the watchdog is no longer petted.
 pub(super) fn resets_when_the_daemon_is_stopped(stage: &mut Stage<'_>) -> Result<()> {
-    let mut device = stage.faulty("stop")?;
+    let mut device = stage.with_site(stage.faulty("stop")?)?;
     device.switch_on()?;
     stage.told(&device.shows("fault: posternd is stopped")?);
     let broken = Instant::now();
