@@ -79,10 +79,10 @@ fn opened_and_closed(stage: &Stage<'_>, device: &Device, source: IpAddr, strange
 /// One sealed datagram over IPv6, once, and one that gives the grant back.
 fn packet_over_v6(stage: &Stage<'_>, device: &Device, key: &Key) -> Result<()> {
     let (namespace, others) = (&device.outside.namespace, [STRANGER6.into(), CLIENT.into()]);
-    let packet = key.asks("ssh", 1_000_000)?;
+    let packet = key.asks("ssh", 1_000)?;
     packets::opens(device, CLIENT6, &packet)?;
     expect_out(device, &others)?;
-    let back = key.closes("ssh", 2_000_000)?;
+    let back = key.closes("ssh", 1_001)?;
     device
         .closes_to(CLIENT6.into(), CLOSED_SOON, || send(namespace, appliance_for(CLIENT6.into()), &back))?;
     for source in [IpAddr::from(CLIENT6), CLIENT.into()] {

@@ -33,7 +33,7 @@ pub(super) fn cut_while_leasing(stage: &mut Stage<'_>) -> Result<()> {
     for cut in 1..=stage.options.cuts {
         let counter = u64::from(cut) * STRIDE;
         let packet = key.asks("ssh", counter)?;
-        device.lasts()?;
+        device.may_be_cut()?;
         send(&device.outside.namespace, APPLIANCE.into(), &packet)?;
         let seen_open = cut % 2 == 0;
         if seen_open {

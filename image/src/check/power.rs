@@ -56,7 +56,7 @@ pub(super) fn cut_while_committing(stage: &mut Stage<'_>) -> Result<()> {
     for (cut, moment) in (1..=stage.options.cuts).zip(MOMENTS.into_iter().cycle()) {
         let wanted = format!("{}s", 10 + cut);
         person.asks(&format!("set door ssh open-for {wanted}"), "> ")?;
-        device.lasts()?;
+        device.may_be_cut()?;
         let Cut { written, acknowledged } = cut_at(&mut device, &mut person, moment, random.below(longest))?;
         device.switch_on()?;
         device.shows("interfaces up")?;

@@ -11,6 +11,7 @@ use postern::memory::Memory;
 use postern_board::{Board, Firmware};
 use postern_config::partition::{PARTITION_BYTES_MIN, Store};
 use postern_config::slots::{ATTEMPTS, Choice, Slot};
+use postern_core::limits::SAFE_AFTER;
 use postern_e2e::probe::Answer;
 use postern_e2e::process::wait_for;
 use postern_e2e::{Lab, Namespace, Site};
@@ -186,11 +187,11 @@ impl Device {
         Store::open(Memory(octets)).map_err(|error| anyhow!("no config partition: {error:?}"))
     }
 
-    /// Waits until this start counts as one that has lasted: after three in a row that did not, the gateway
-    /// would start in safe mode, and keep its doors shut.
-    pub(super) fn lasts(&self) -> Result<()> {
+    /// Waits until power may be cut twice: after three starts in a row that did not last, the gateway would
+    /// start in safe mode, and keep its doors shut.
+    pub(super) fn may_be_cut(&self) -> Result<()> {
         wait_for("the start to have lasted", PATIENCE, || {
-            self.config().ok().filter(|store| store.journal().unclean_boots == 0).map(drop)
+            self.config().ok().filter(|store| store.journal().unclean_boots + 1 < SAFE_AFTER).map(drop)
         })
     }
 

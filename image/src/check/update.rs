@@ -192,7 +192,7 @@ pub(super) fn cut_while_it_goes_on(stage: &mut Stage<'_>) -> Result<()> {
     let mut random = Random(u64::from(std::process::id()));
     let (mut old, mut new, cuts) = (0, 0, u64::from(stage.options.cuts.max(1)));
     for cut in 1..=stage.options.cuts {
-        device.lasts()?;
+        device.may_be_cut()?;
         let begun = Instant::now();
         let bringing = tool::start_at(stage, &device, &words)?;
         // One in each part of the way, at a random moment of it.
