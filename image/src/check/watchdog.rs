@@ -68,6 +68,9 @@ fn comes_back(stage: &Stage<'_>, device: &mut Device) -> Result<()> {
     device.outside.expect_silence(CLIENT)?;
     let greeting = device.open(&stage.sequence)?;
     ensure!(greeting.starts_with("SSH-"), "SSH greets with `{greeting}`");
+    // No key was made this time, which would have waited for the kernel to gather some.
+    let without = device.machine()?.times_shown("no random numbers");
+    ensure!(without == 0, "the daemon had no random numbers, {without} times");
     stage.told("silent, and the same knock opens it");
     Ok(())
 }
