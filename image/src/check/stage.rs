@@ -35,6 +35,12 @@ pub(super) fn has_loader(board: &Board) -> bool {
     matches!(board.emulator.map(|emulator| emulator.firmware), Some(Firmware::Loader(_)))
 }
 
+/// Whether TCP over IPv6 works on the board in QEMU, whose Fast Ethernet controller (imx_fec) fills in
+/// checksums of IPv4 alone.
+pub(super) fn has_v6(board: &Board) -> bool {
+    board.emulator.is_some_and(|emulator| emulator.network_device.is_some())
+}
+
 /// The run.
 pub(super) struct Stage<'o> {
     pub(super) options: &'o Options,
