@@ -1,10 +1,14 @@
 //! `postern-image check`: the image in QEMU, unattended; each scenario proves a promise.
 
 mod attacks;
+mod behind;
 mod clients;
+mod clock;
 mod commissioning;
 mod door;
+mod knocks;
 mod leases;
+mod packets;
 mod power;
 mod slots;
 mod stage;
@@ -73,6 +77,10 @@ enum Scenario {
     Clients,
     /// Scans in every order, and floods of forged first knocks: they open nothing and keep nobody out.
     Attacks,
+    /// IPv6, closing sequences, rotating sequences, packets over IPv6.
+    Knocks,
+    /// Doors lead to a controller behind the appliance.
+    Behind,
     /// A device without a configuration gets one on its serial console; a trial does not outlive a
     /// power cut.
     Commissioning,
@@ -82,12 +90,16 @@ enum Scenario {
     Stopped,
     /// The kernel stumbles: the same.
     Panic,
+    /// The wall clock jumps by years while a door is open: nothing changes.
+    Clock,
     /// The kernel of a slot is damaged: the machine comes up on the other.
     BrokenKernel,
     /// The root file system of a slot is damaged: the same.
     BrokenRoot,
     /// A slot never becomes healthy: the same.
     Sick,
+    /// Neither kernel is whole, then one: nothing that is damaged is started, and what is whole is.
+    NoSlotLeft,
     /// Power is cut at random while configurations are committed.
     Cuts,
     /// Power is cut while counters of a key are leased: no packet counts twice.
@@ -117,13 +129,17 @@ impl Scenario {
             Scenario::Door => door::opens_and_closes(stage),
             Scenario::Clients => clients::scanned_and_opened(stage),
             Scenario::Attacks => attacks::scanned_and_flooded(stage),
+            Scenario::Knocks => knocks::of_every_kind(stage),
+            Scenario::Behind => behind::led_to_a_controller(stage),
             Scenario::Commissioning => commissioning::from_the_first_login(stage),
             Scenario::Hang => watchdog::resets_a_hanging_processor(stage),
             Scenario::Stopped => watchdog::resets_when_the_daemon_is_stopped(stage),
             Scenario::Panic => watchdog::restarts_after_a_panic(stage),
+            Scenario::Clock => clock::jumps_while_a_door_is_open(stage),
             Scenario::BrokenKernel => slots::broken_kernel(stage),
             Scenario::BrokenRoot => slots::broken_root(stage),
             Scenario::Sick => slots::never_healthy(stage),
+            Scenario::NoSlotLeft => slots::none_left(stage),
             Scenario::Cuts => power::cut_while_committing(stage),
             Scenario::Leases => leases::cut_while_leasing(stage),
             Scenario::Update => update::brought_and_confirmed(stage),
@@ -136,7 +152,9 @@ impl Scenario {
     fn is_possible(self, board: &Board) -> bool {
         match self {
             // A boot loader has to choose.
-            Scenario::BrokenKernel | Scenario::BrokenRoot | Scenario::Sick => stage::has_loader(board),
+            Scenario::BrokenKernel | Scenario::BrokenRoot | Scenario::Sick | Scenario::NoSlotLeft => {
+                stage::has_loader(board)
+            }
             Scenario::Update | Scenario::UpdateCuts | Scenario::UpdateSick => stage::has_loader(board),
             _ => true,
         }

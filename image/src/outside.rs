@@ -1,6 +1,6 @@
 //! The world outside of a running appliance: its wire, and two clients on it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -17,8 +17,23 @@ pub const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 3);
 /// Address of one that does not.
 pub const STRANGER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 4);
 
-/// What the appliance finds in `/data/network`.
-pub const NETWORK: &str = "eth0 198.18.0.2/24\n";
+/// The same for IPv6, from the range for documentation (RFC 3849).
+pub const APPLIANCE6: Ipv6Addr = v6(2);
+
+/// The client's address there.
+pub const CLIENT6: Ipv6Addr = v6(3);
+
+/// The address of who does not knock.
+pub const STRANGER6: Ipv6Addr = v6(4);
+
+const fn v6(last: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0x18, 0, 0, 0, 0, last)
+}
+
+/// Address of the appliance that somebody with this one talks to.
+pub fn appliance_for(source: IpAddr) -> IpAddr {
+    if source.is_ipv4() { APPLIANCE.into() } else { APPLIANCE6.into() }
+}
 
 /// Patience with a port that is expected to say nothing: an emulated machine takes milliseconds.
 const SILENCE: Duration = Duration::from_millis(1500);
@@ -46,6 +61,9 @@ impl Outside {
         for address in [CLIENT, STRANGER] {
             namespace.ip(&format!("addr add {address}/24 dev tap0"))?;
         }
+        // A program that names no source is the client.
+        namespace.ip(&format!("addr add {CLIENT6}/64 dev tap0 nodad"))?;
+        namespace.ip(&format!("addr add {STRANGER6}/64 dev tap0 nodad preferred_lft 0"))?;
         namespace.ip("link set tap0 up")?;
         let expression = format!("src host {APPLIANCE} and not arp");
         let options = ["-i", "tap0", "-n", "-l", "--immediate-mode", &expression];
@@ -63,13 +81,22 @@ impl Outside {
     ///
     /// # Errors
     /// When the attempt itself is impossible.
-    pub fn try_ssh(&self, source: Ipv4Addr) -> Result<Answer<String>> {
-        let target = SocketAddr::new(APPLIANCE.into(), 22);
-        Ok(match probe::connect(&self.namespace, Some(IpAddr::V4(source)), target, SILENCE)? {
+    pub fn try_ssh(&self, source: impl Into<IpAddr>) -> Result<Answer<String>> {
+        self.try_port(source, 22)
+    }
+
+    /// Tries a port whose service greets.
+    ///
+    /// # Errors
+    /// When the attempt itself is impossible.
+    pub fn try_port(&self, source: impl Into<IpAddr>, port: u16) -> Result<Answer<String>> {
+        let source = source.into();
+        let target = SocketAddr::new(appliance_for(source), port);
+        Ok(match probe::connect(&self.namespace, Some(source), target, SILENCE)? {
             Answer::Open(stream) => {
                 let mut line = String::new();
                 let mut reader = std::io::BufReader::new(stream);
-                std::io::BufRead::read_line(&mut reader, &mut line).context("SSH does not greet")?;
+                std::io::BufRead::read_line(&mut reader, &mut line).context("the service does not greet")?;
                 Answer::Open(line.trim_end().to_owned())
             }
             Answer::Refused => Answer::Refused,
@@ -82,7 +109,8 @@ impl Outside {
     ///
     /// # Errors
     /// When it does.
-    pub fn expect_silence(&self, source: Ipv4Addr) -> Result<()> {
+    pub fn expect_silence(&self, source: impl Into<IpAddr>) -> Result<()> {
+        let source = source.into();
         let answer = self.try_ssh(source)?;
         ensure!(answer.is_silent(), "{source} tried SSH and should hear nothing, but: {answer:?}");
         Ok(())

@@ -88,7 +88,7 @@ enum Stage {
 pub struct Updates {
     this: This,
     media: Media,
-    /// As it stands on the medium.
+    /// As it stands on the medium, but for a last resort that has not lasted yet.
     choice: Choice,
     stage: Stage,
     slice: Box<[u8]>,
@@ -111,6 +111,14 @@ impl fmt::Debug for Updates {
     }
 }
 
+/// What to make of a choice that names the other slot, if the boot script has started `this` slot as its last
+/// resort: an attempt of the other was taken, and that one did not even start. A choice that a daemon of this
+/// slot has made for the next start has all its attempts.
+fn last_resort(choice: Choice, this: Slot) -> Option<Choice> {
+    let resort = choice.slot != this && !choice.other_good && choice.left < ATTEMPTS;
+    resort.then_some(Choice { slot: this, trial: false, wait_secs: 0, fell_back: true, ..choice })
+}
+
 fn name_of(error: PartitionError) -> Refusal {
     log::error!("the medium of the slots failed: {error:?}");
     Refusal::Update(UpdateRefusal::Medium)
@@ -130,6 +138,7 @@ impl Updates {
         let found = Choice::load(&mut *media.environment)?.map(|(choice, _)| choice);
         // Neither copy is whole: nothing is known of the other slot, and this one runs.
         let choice = found.unwrap_or(Choice { slot: this.slot, ..Choice::FACTORY });
+        let choice = last_resort(choice, this.slot).unwrap_or(choice);
         let mut updates = Self {
             this,
             media,

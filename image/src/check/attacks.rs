@@ -63,7 +63,7 @@ pub(super) fn scanned_and_flooded(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 /// From the tap device to the appliance.
-fn link(device: &Device) -> Result<Link> {
+pub(super) fn link(device: &Device) -> Result<Link> {
     let namespace = &device.outside.namespace;
     // Asks for its address on the wire.
     device.outside.expect_silence(CLIENT)?;

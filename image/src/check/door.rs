@@ -55,9 +55,9 @@ fn figures(stage: &mut Stage<'_>, device: &Device) -> Result<()> {
         let Some(resident) = pair[1].strip_suffix(" kB") else { continue };
         let resident = resident.parse().with_context(|| format!("`{resident}` KiB of {}", pair[0]))?;
         seen |= pair[0] == "posternd";
-        // Names are cut after 15 octets (proc(5)); this login is not part of the product's rest.
+        // Names are cut after 15 octets (proc(5)). What reads this is there only now, as is its login.
         let budget = (pair[0] == "posternd").then_some(most);
-        if pair[0].starts_with("postern") || pair[0] == "dropbear" {
+        if pair[0] != "sed" {
             stage.figure(&format!("{}, resident", pair[0]), resident, "KiB", budget)?;
         }
     }

@@ -1,21 +1,15 @@
 //! Power cuts while counters are leased: no packet counts twice.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
-use postern_core::spa::native::Request;
-use postern_e2e::keyring::{sealed, send};
-use postern_e2e::probe::Answer;
-use postern_e2e::process::wait_for;
+use anyhow::{Context, Result, ensure};
+use postern_e2e::keyring::send;
 use postern_image::outside::{APPLIANCE, CLIENT};
 
+use super::packets::{self, Key};
 use super::power::Random;
-use super::stage::{Device, PATIENCE, Stage};
-use super::tool;
-
-/// The secret of the key `native` of the site for show: this octet, 32 times.
-const NATIVE: u8 = 0x53;
+use super::stage::{Device, Stage};
 
 /// Counters between two packets: more than is leased ahead, so that each packet has a ceiling written.
 const STRIDE: u64 = 1_000_000;
@@ -33,17 +27,17 @@ pub(super) fn cut_while_leasing(stage: &mut Stage<'_>) -> Result<()> {
     let mut device = stage.commissioned()?;
     device.switch_on()?;
     device.shows("interfaces up")?;
-    let id = octets_of(&tool::device_id(stage, &device)?)?;
+    let key = Key::of(stage, &device)?;
     let mut random = Random(u64::from(std::process::id()));
-    let (mut packets, mut replays, mut lost) = (Vec::new(), 0_u32, 0_u32);
+    let (mut sent, mut replays, mut lost) = (Vec::new(), 0_u32, 0_u32);
     for cut in 1..=stage.options.cuts {
         let counter = u64::from(cut) * STRIDE;
-        let packet = packet(id, counter)?;
-        device.lasts()?;
+        let packet = key.asks("ssh", counter)?;
+        device.may_be_cut()?;
         send(&device.outside.namespace, APPLIANCE.into(), &packet)?;
         let seen_open = cut % 2 == 0;
         if seen_open {
-            opens(&device, &packet)?;
+            packets::opens(&device, CLIENT, &packet)?;
         } else {
             thread::sleep(Duration::from_millis(random.below(LONGEST_MS)));
         }
@@ -53,14 +47,18 @@ pub(super) fn cut_while_leasing(stage: &mut Stage<'_>) -> Result<()> {
         device.switch_on()?;
         device.shows("interfaces up")?;
         // Lost with the power: it counts now, and only now. Else another: either shows that somebody listens.
-        let fresh = if leased { self::packet(id, counter + STRIDE / 2)? } else { packet.clone() };
+        let fresh = if leased { key.asks("ssh", counter + STRIDE / 2)? } else { packet.clone() };
         lost += u32::from(!leased);
-        opens(&device, &fresh).with_context(|| format!("cut {cut}: a packet that never counted"))?;
+        packets::opens(&device, CLIENT, &fresh)
+            .with_context(|| format!("cut {cut}: a packet that never counted"))?;
         device.closes()?;
-        packets.push(packet);
-        for packet in packets.iter().rev().take(REPLAYED) {
+        sent.push(packet);
+        for packet in sent.iter().rev().take(REPLAYED) {
             replays += 1;
-            ensure!(!opens_now(&device, packet)?, "cut {cut}: a packet has opened the door twice");
+            ensure!(
+                !packets::opens_now(&device, CLIENT, packet)?,
+                "cut {cut}: a packet has opened the door twice"
+            );
         }
         stage.told(&format!("cut {cut}: {}", if leased { "its counter was leased" } else { "it was lost" }));
     }
@@ -75,39 +73,7 @@ pub(super) fn cut_while_leasing(stage: &mut Stage<'_>) -> Result<()> {
     )
 }
 
-/// Sends it and looks for a while whether the door opens.
-fn opens_now(device: &Device, octets: &[u8]) -> Result<bool> {
-    let until = Instant::now() + Duration::from_secs(3);
-    loop {
-        // Again and again: the first may come before anybody listens. However often, it counts once.
-        send(&device.outside.namespace, APPLIANCE.into(), octets)?;
-        if let Answer::Open(_) = device.outside.try_ssh(CLIENT)? {
-            return Ok(true);
-        }
-        if Instant::now() > until {
-            return Ok(false);
-        }
-    }
-}
-
-fn opens(device: &Device, packet: &[u8]) -> Result<()> {
-    let open = || opens_now(device, packet).ok().filter(|open| *open).map(drop);
-    wait_for("a packet to open the door", PATIENCE, open)
-}
-
-/// A packet that asks for the door.
-fn packet(id: [u8; 16], counter: u64) -> Result<Vec<u8>> {
-    let door = "ssh".try_into().map_err(|()| anyhow!("a name"))?;
-    Ok(sealed(NATIVE, id, &Request::open(door, counter)).to_vec())
-}
-
 /// The highest counter that counts as used on the medium of a device that is off.
 fn ceiling(device: &Device) -> Result<u64> {
     Ok(device.config()?.leases().iter().map(|lease| lease.ceiling).max().unwrap_or(0))
-}
-
-fn octets_of(id: &str) -> Result<[u8; 16]> {
-    let octet = |at: usize| id.get(2 * at..2 * at + 2).and_then(|text| u8::from_str_radix(text, 16).ok());
-    let octets: Option<Vec<u8>> = (0..16).map(octet).collect();
-    octets.and_then(|octets| octets.try_into().ok()).with_context(|| format!("{id} is no id of a device"))
 }

@@ -4,12 +4,38 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use postern_config::partition::PARTITION_BYTES_MIN;
+use postern_e2e::process::wait_for;
+use postern_image::person::Person;
 
 use super::commissioning::{NAME, PASSWORD};
-use super::stage::Stage;
+use super::stage::{Device, PATIENCE, Stage};
 
 /// What the console says of a commit that counts.
 const ACKNOWLEDGED: &str = "is in force";
+
+/// When power is cut.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    /// At a random one of the time that a commit takes.
+    Random,
+    /// As soon as the first octets of it are on the medium.
+    Begun,
+    /// As soon as it is acknowledged.
+    Acknowledged,
+}
+
+/// What was found after the cuts.
+#[derive(Default)]
+struct Found {
+    /// Cuts that came before the first octet was on the medium.
+    unwritten: u32,
+    /// Cuts that came later, and found the old configuration.
+    old: u32,
+    /// Cuts that found the new one.
+    new: u32,
+    acknowledged: u32,
+}
 
 /// While configurations are committed: afterwards the old one is in force or the new one, and the
 /// new one when it was acknowledged.
@@ -23,43 +49,81 @@ pub(super) fn cut_while_committing(stage: &mut Stage<'_>) -> Result<()> {
     let typed = Instant::now();
     person.asks("commit", ACKNOWLEDGED)?;
     person.reads("> ")?;
-    // Half of the cuts come while it is written, the rest about the time it is acknowledged.
-    let longest = u64::try_from(typed.elapsed().as_millis())? * 3 / 2;
-    stage.told(&format!("a commit takes {} ms", typed.elapsed().as_millis()));
+    let longest = u64::try_from(typed.elapsed().as_millis())?;
+    stage.told(&format!("a commit takes {longest} ms"));
     let mut random = Random(u64::from(std::process::id()));
-    let (mut before, mut old, mut new, mut acknowledged) = ("10m".to_owned(), 0, 0, 0);
-    for cut in 1..=stage.options.cuts {
+    let (mut before, mut found) = ("10m".to_owned(), Found::default());
+    for (cut, moment) in (1..=stage.options.cuts).zip(MOMENTS.into_iter().cycle()) {
         let wanted = format!("{}s", 10 + cut);
         person.asks(&format!("set door ssh open-for {wanted}"), "> ")?;
-        let told = device.machine()?.times_shown(ACKNOWLEDGED);
-        person.types("commit")?;
-        let typed = Instant::now();
-        let wait = Duration::from_millis(random.below(longest));
-        thread::sleep(wait);
-        let was_acknowledged = device.machine()?.times_shown(ACKNOWLEDGED) > told;
-        device.cut();
-        let cut_after = typed.elapsed();
+        device.may_be_cut()?;
+        let Cut { written, acknowledged } = cut_at(&mut device, &mut person, moment, random.below(longest))?;
         device.switch_on()?;
         device.shows("interfaces up")?;
         person = device.person()?;
-        person.logs_in(NAME, PASSWORD)?;
-        let running = person.asks("show running", "ssh sequence ")?;
-        person.reads("> ")?;
-        let found = running.split("ssh open-for ").nth(1).and_then(|rest| rest.split_whitespace().next());
-        let found = found.context("no door any more")?.to_owned();
-        ensure!(found == before || found == wanted, "{found} is neither {before} nor {wanted}");
-        ensure!(!was_acknowledged || found == wanted, "an acknowledged commit is lost");
-        acknowledged += u32::from(was_acknowledged);
-        if found == wanted {
-            new += 1
-        } else {
-            old += 1
-        }
-        stage.told(&format!("cut {cut} after {} ms: {found}", cut_after.as_millis()));
-        before = found;
+        let now = in_force(&mut person)?;
+        ensure!(now == before || now == wanted, "{now} is neither {before} nor {wanted}");
+        ensure!(!acknowledged || now == wanted, "an acknowledged commit is lost");
+        let count = match (written, now == wanted) {
+            (_, true) => &mut found.new,
+            (true, false) => &mut found.old,
+            (false, false) => &mut found.unwritten,
+        };
+        *count += 1;
+        found.acknowledged += u32::from(acknowledged);
+        stage.told(&format!(
+            "cut {cut} ({moment:?}): {}",
+            if now == wanted { "the new one" } else { "the old one" }
+        ));
+        before = now;
     }
-    stage.told(&format!("{old} times the old one, {new} times the new one, {acknowledged} acknowledged"));
-    stage.figure("power cuts while committing, none lost or mixed", f64::from(old + new), "cuts", None)
+    let Found { unwritten, old, new, acknowledged } = found;
+    stage.told(&format!(
+        "{unwritten} cuts before the first octet was written; later ones found {old} times the old one and {new} \
+         times the new one, {acknowledged} of these acknowledged"
+    ));
+    let waited_for = stage.options.cuts >= 4;
+    ensure!(new > 0 || !waited_for, "the cuts came all too early");
+    let cuts =
+        [(unwritten, "before it was written"), (old, "later, the old one"), (new, "later, the new one")];
+    for (count, when) in cuts {
+        stage.figure(&format!("power cuts about a commit, {when}"), count.into(), "cuts", None)?;
+    }
+    Ok(())
+}
+
+const MOMENTS: [Moment; 4] = [Moment::Random, Moment::Begun, Moment::Random, Moment::Acknowledged];
+
+/// How far the commit had come.
+struct Cut {
+    written: bool,
+    acknowledged: bool,
+}
+
+/// Types `commit` and cuts the power.
+fn cut_at(device: &mut Device, person: &mut Person, moment: Moment, random_ms: u64) -> Result<Cut> {
+    let config = |device: &Device| device.medium.read("config", 0, PARTITION_BYTES_MIN);
+    let (octets, told) = (config(device)?, device.machine()?.times_shown(ACKNOWLEDGED));
+    person.types("commit")?;
+    match moment {
+        Moment::Random => thread::sleep(Duration::from_millis(random_ms)),
+        Moment::Begun => wait_for("the commit to begin", PATIENCE, || {
+            config(device).ok().filter(|now| *now != octets).map(drop)
+        })?,
+        Moment::Acknowledged => device.shows_times(ACKNOWLEDGED, told + 1)?,
+    }
+    let acknowledged = device.machine()?.times_shown(ACKNOWLEDGED) > told;
+    device.cut();
+    Ok(Cut { written: config(device)? != octets, acknowledged })
+}
+
+/// How long the door opens by the configuration in force.
+fn in_force(person: &mut Person) -> Result<String> {
+    person.logs_in(NAME, PASSWORD)?;
+    let running = person.asks("show running", "ssh sequence ")?;
+    person.reads("> ")?;
+    let found = running.split("ssh open-for ").nth(1).and_then(|rest| rest.split_whitespace().next());
+    Ok(found.context("no door any more")?.to_owned())
 }
 
 /// Numbers that spread well (xorshift64*); the seed is shown by the times of the cuts.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,20 +11,21 @@ use postern::memory::Memory;
 use postern_board::{Board, Firmware};
 use postern_config::partition::{PARTITION_BYTES_MIN, Store};
 use postern_config::slots::{ATTEMPTS, Choice, Slot};
-use postern_e2e::Lab;
+use postern_core::limits::SAFE_AFTER;
 use postern_e2e::probe::Answer;
 use postern_e2e::process::wait_for;
+use postern_e2e::{Lab, Namespace, Site};
 use postern_image::machine::{Machine, Medium};
 use postern_image::outside::{self, CLIENT, Outside};
 use postern_image::person::Person;
 
-use super::Options;
+use super::{Options, tool};
 
 /// Longest wait for anything: emulated, on a machine that may be ten times too busy.
 pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How long a knock may take to open the door before it is knocked again.
-const KNOCK_AGAIN: Duration = Duration::from_secs(8);
+pub(super) const KNOCK_AGAIN: Duration = Duration::from_secs(8);
 
 /// Where the script of a faulty image looks, in octets of the environment's partition.
 const FAULT_OFFSET: u64 = 768 * 1024;
@@ -31,6 +33,12 @@ const FAULT_OFFSET: u64 = 768 * 1024;
 /// Whether a boot loader starts the board in QEMU.
 pub(super) fn has_loader(board: &Board) -> bool {
     matches!(board.emulator.map(|emulator| emulator.firmware), Some(Firmware::Loader(_)))
+}
+
+/// Whether TCP over IPv6 works on the board in QEMU, whose Fast Ethernet controller (imx_fec) fills in
+/// checksums of IPv4 alone.
+pub(super) fn has_v6(board: &Board) -> bool {
+    board.emulator.is_some_and(|emulator| emulator.network_device.is_some())
 }
 
 /// The run.
@@ -86,19 +94,26 @@ impl<'o> Stage<'o> {
         self.with_site(self.device()?)
     }
 
-    /// The same, which breaks itself some seconds after it is up: `fault` says how.
+    /// A device that breaks itself when it is up: `fault` says how.
     pub(super) fn faulty(&self, fault: &str) -> Result<Device> {
         let image = self.options.faulty_image.as_ref().context("this needs --faulty-image")?;
-        let device = self.with_site(self.device_with(image)?)?;
+        let device = self.device_with(image)?;
         device.medium.write("environment", FAULT_OFFSET, fault.as_bytes())?;
         Ok(device)
     }
 
-    fn with_site(&self, device: Device) -> Result<Device> {
-        let store = &self.options.store;
-        let content = fs::read(store).with_context(|| format!("cannot read {}", store.display()))?;
-        device.medium.write("config", 0, &content)?;
-        Ok(device)
+    /// The device, commissioned with a site of its own.
+    pub(super) fn guarding(&self, device: Device, site: &Site) -> Result<Device> {
+        let (text, store) = (device.directory().join("own.toml"), device.directory().join("own.store"));
+        fs::write(&text, site.to_toml())?;
+        let [text, made] = [&text, &store].map(|path| path.to_str().context("not UTF-8"));
+        tool::here(self, &["compile", text?, "-o", made?])?;
+        with_store(device, &store)
+    }
+
+    /// The device, commissioned with the site of the run.
+    pub(super) fn with_site(&self, device: Device) -> Result<Device> {
+        with_store(device, &self.options.store)
     }
 
     /// Ends the run: shows the figures, and writes them down when that was asked for.
@@ -117,6 +132,12 @@ impl<'o> Stage<'o> {
             None => Ok(()),
         }
     }
+}
+
+fn with_store(device: Device, store: &Path) -> Result<Device> {
+    let content = fs::read(store).with_context(|| format!("cannot read {}", store.display()))?;
+    device.medium.write("config", 0, &content)?;
+    Ok(device)
 }
 
 /// A gateway on its wire. Dropped in this order: the machine is switched off first.
@@ -172,11 +193,11 @@ impl Device {
         Store::open(Memory(octets)).map_err(|error| anyhow!("no config partition: {error:?}"))
     }
 
-    /// Waits until this start counts as one that has lasted: after three in a row that did not, the gateway
-    /// would start in safe mode, and keep its doors shut.
-    pub(super) fn lasts(&self) -> Result<()> {
+    /// Waits until power may be cut twice: after three starts in a row that did not last, the gateway would
+    /// start in safe mode, and keep its doors shut.
+    pub(super) fn may_be_cut(&self) -> Result<()> {
         wait_for("the start to have lasted", PATIENCE, || {
-            self.config().ok().filter(|store| store.journal().unclean_boots == 0).map(drop)
+            self.config().ok().filter(|store| store.journal().unclean_boots + 1 < SAFE_AFTER).map(drop)
         })
     }
 
@@ -205,7 +226,13 @@ impl Device {
     }
 
     fn opens_within(&self, patience: Duration) -> Result<String> {
-        wait_for("SSH to open", patience, || match self.outside.try_ssh(CLIENT) {
+        self.opens_for(CLIENT, patience)
+    }
+
+    /// Waits until SSH opens for `source`, and returns its greeting.
+    pub(super) fn opens_for(&self, source: impl Into<IpAddr>, patience: Duration) -> Result<String> {
+        let source = source.into();
+        wait_for("SSH to open", patience, || match self.outside.try_ssh(source) {
             Ok(Answer::Open(greeting)) => Some(greeting),
             _ => None,
         })
@@ -213,9 +240,25 @@ impl Device {
 
     /// Waits until the door has closed again.
     pub(super) fn closes(&self) -> Result<()> {
+        self.closes_for(CLIENT)
+    }
+
+    /// The same, as `source` sees it.
+    pub(super) fn closes_for(&self, source: impl Into<IpAddr>) -> Result<()> {
+        let source = source.into();
         wait_for("the door to close", PATIENCE, || {
-            self.outside.try_ssh(CLIENT).ok().filter(Answer::is_silent).map(drop)
+            self.outside.try_ssh(source).ok().filter(Answer::is_silent).map(drop)
         })
+    }
+
+    /// A second machine on the wire, seen by the appliance alone: clients do not hear it.
+    pub(super) fn neighbour(&self, role: &str) -> Result<Namespace> {
+        let namespace = self.lab.namespace(role)?;
+        let outside = &self.outside.namespace;
+        outside.ip("link add link tap0 name behind type macvlan mode bridge")?;
+        outside.ip(&format!("link set behind netns {} name eth0", namespace.name()))?;
+        namespace.ip("link set eth0 up")?;
+        Ok(namespace)
     }
 }
 

@@ -190,12 +190,15 @@ pub(super) fn cut_while_it_goes_on(stage: &mut Stage<'_>) -> Result<()> {
     stage.told(&format!("the whole way takes {longest} ms"));
     return_to_a(stage, &mut device, 3)?;
     let mut random = Random(u64::from(std::process::id()));
-    let (mut old, mut new) = (0, 0);
+    let (mut old, mut new, cuts) = (0, 0, u64::from(stage.options.cuts.max(1)));
     for cut in 1..=stage.options.cuts {
-        device.lasts()?;
+        device.may_be_cut()?;
         let begun = Instant::now();
         let bringing = tool::start_at(stage, &device, &words)?;
-        let wait = Duration::from_millis(random.below(longest)).saturating_sub(begun.elapsed());
+        // One in each part of the way, at a random moment of it.
+        let part = longest / cuts;
+        let wait = Duration::from_millis(u64::from(cut - 1) * part + random.below(part.max(1)));
+        let wait = wait.saturating_sub(begun.elapsed());
         thread::sleep(wait);
         let after = begun.elapsed().as_millis();
         device.switch_on()?;

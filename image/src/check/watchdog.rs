@@ -27,7 +27,7 @@ pub(super) fn resets_a_hanging_processor(stage: &mut Stage<'_>) -> Result<()> {
 
 /// Nothing restarts a stopped process; the watchdog is no longer petted.
 pub(super) fn resets_when_the_daemon_is_stopped(stage: &mut Stage<'_>) -> Result<()> {
-    let mut device = stage.faulty("stop")?;
+    let mut device = stage.with_site(stage.faulty("stop")?)?;
     device.switch_on()?;
     stage.told(&device.shows("fault: posternd is stopped")?);
     let broken = Instant::now();
@@ -68,6 +68,9 @@ fn comes_back(stage: &Stage<'_>, device: &mut Device) -> Result<()> {
     device.outside.expect_silence(CLIENT)?;
     let greeting = device.open(&stage.sequence)?;
     ensure!(greeting.starts_with("SSH-"), "SSH greets with `{greeting}`");
+    // No key was made this time, which would have waited for the kernel to gather some.
+    let without = device.machine()?.times_shown("no random numbers");
+    ensure!(without == 0, "the daemon had no random numbers, {without} times");
     stage.told("silent, and the same knock opens it");
     Ok(())
 }

@@ -25,12 +25,21 @@ impl Controller {
         scene.lab.veth((gateway, "lan0"), (&namespace, "eth0"))?;
         gateway.ip("addr add 192.168.10.1/24 dev lan0")?;
         gateway.ip("addr add 2001:db8:10::1/64 dev lan0 nodad")?;
+        gateway.set("ipv4/ip_forward", "1")?;
+        gateway.set("ipv6/conf/all/forwarding", "1")?;
+        Self::on(namespace, ports)
+    }
+
+    /// Makes `namespace` the controller, whose `eth0` is on a wire with the gateway's 192.168.10.1 and
+    /// 2001:db8:10::1.
+    ///
+    /// # Errors
+    /// From the kernel.
+    pub fn on(namespace: Namespace, ports: &[u16]) -> Result<Self> {
         namespace.ip("addr add 192.168.10.5/24 dev eth0")?;
         namespace.ip("addr add 2001:db8:10::5/64 dev eth0 nodad")?;
         namespace.ip("route add default via 192.168.10.1")?;
         namespace.ip("-6 route add default via 2001:db8:10::1")?;
-        gateway.set("ipv4/ip_forward", "1")?;
-        gateway.set("ipv6/conf/all/forwarding", "1")?;
         let service = Listener::start(&namespace, ports)?;
         Ok(Self { _service: service, _namespace: namespace })
     }

@@ -28,6 +28,7 @@ pub mod namespace;
 pub mod person;
 pub mod probe;
 pub mod process;
+pub mod rotation;
 pub mod scene;
 pub mod sender;
 pub mod site;

@@ -4,14 +4,12 @@
 use std::process::Command;
 use std::time::Duration;
 
-use postern_core::knock::{Protocol, Step};
-use postern_core::spa::key::{DeviceId, KeyUse, SpaKey};
-use postern_core::spa::rotating::{Protocols, Shape, knocks};
 use postern_e2e::frame::Payload;
 use postern_e2e::keyring::Keyring;
 use postern_e2e::process::wait_until;
 use postern_e2e::{
-    Backend, Control, DoorText, Namespace, Scene, Site, binaries, both_back_ends, knock, process, tool,
+    Backend, Control, DoorText, Namespace, Scene, Site, binaries, both_back_ends, knock, process, rotation,
+    tool,
 };
 
 both_back_ends!(
@@ -23,21 +21,9 @@ const SECRET: u8 = 0x2b;
 /// Short, so that taints are over soon.
 const WITHIN: Duration = Duration::from_secs(2);
 
-fn payload(step: &Step) -> Payload {
-    match step.protocol {
-        Protocol::Tcp => Payload::syn(step.value),
-        Protocol::Udp => Payload::udp(step.value),
-        Protocol::Icmp => Payload::echo(step.value),
-    }
-}
-
 /// The knocks with this counter, as somebody on the way saw them.
 fn seen(device: [u8; 16], counter: u64) -> Vec<Payload> {
-    let key = SpaKey::new([SECRET; 32]).derive(KeyUse::Rotation, DeviceId(device));
-    let protocols = Protocols { tcp: true, udp: true, icmp: false };
-    let shape = Shape::new(4, protocols, 20_000, 29_999).unwrap();
-    let knocks = knocks(&key, &"ssh".try_into().unwrap(), counter, &shape, |_| false).unwrap();
-    knocks.iter().map(payload).collect()
+    rotation::sequence(SECRET, device, "ssh", counter).unwrap()
 }
 
 fn stranger_knocks(scene: &Scene, knocks: &[Payload]) {
@@ -86,8 +72,7 @@ impl Client {
 fn a_profile_knocks_anew_each_time_and_nobody_repeats_it(backend: Backend) {
     let keyring = Keyring::new().unwrap();
     let key = keyring.native("maria", SECRET, "").unwrap();
-    let rotating = "rotating = { key = \"maria\", knocks = 4, ports = \"20000-29999\", within = \"2s\" }";
-    let door = DoorText::new("ssh", &["tcp/22"], &[]).open_for("3s").with(rotating);
+    let door = DoorText::new("ssh", &["tcp/22"], &[]).open_for("3s").with(&rotation::line("maria"));
     let mut scene = Scene::set(&Site::new(backend).door(door).key(&key)).unwrap();
     let control = format!("unix:{}", scene.gate.control().display());
     let home = scene.lab.directory().join("home");

@@ -19,8 +19,17 @@ const SHOW: &str = "image/files/show";
 /// The board that every test run boots.
 const REFERENCE: &str = "qemu-arm64";
 
-/// The scenario that needs an image of its own.
-const NEEDS_FAULTS: &str = "stopped";
+/// The scenarios that need an image of their own.
+const NEED_FAULTS: [&str; 2] = ["stopped", "clock"];
+
+/// What the appliance finds in `/data/network`: its addresses, as `outside` of the image tool has them, and
+/// those of a network behind it, on the same wire.
+const NETWORK: &str = "eth0 198.18.0.2/24
+eth0 2001:db8:18::2/64
+eth0 192.168.10.1/24
+eth0 2001:db8:10::1/64
+forward
+";
 
 /// How scenarios are called that need another release.
 const NEEDS_NEXT: &str = "update";
@@ -40,6 +49,9 @@ pub(crate) struct Options {
     /// With --check: every scenario, the long ones as well.
     #[arg(long, requires = "check")]
     long: bool,
+    /// With --check: how often power is cut where that is done at random.
+    #[arg(long, requires = "check")]
+    cuts: Option<u32>,
     /// With --check: write what was measured into this file.
     #[arg(long, requires = "check", value_name = "FILE")]
     figures: Option<PathBuf>,
@@ -66,7 +78,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let mut content = Content { data: Some(site.data), ..Content::default() };
     let image = image::make(workspace, &board, &programs, &content)?;
     let mut faulty = None;
-    if options.long || options.scenario.iter().any(|name| name == NEEDS_FAULTS) {
+    if options.long || options.scenario.iter().any(|name| NEED_FAULTS.contains(&name.as_str())) {
         content.purpose = Purpose::Faults;
         faulty = Some(image::make(workspace, &board, &programs, &content)?);
     }
@@ -97,6 +109,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     if options.long {
         runner.arg("--long");
+    }
+    if let Some(cuts) = options.cuts {
+        runner.args(["--cuts", &cuts.to_string()]);
     }
     if let Some(path) = &options.figures {
         runner.arg("--figures").arg(path);
@@ -138,8 +153,7 @@ fn commission(folder: &Path) -> Result<Installer> {
         command::output(keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "appliance", "-f"]).arg(&key))?;
     }
     fs::copy(key.with_extension("pub"), ssh.join("authorized_keys"))?;
-    // As outside::NETWORK of the image tool.
-    fs::write(data.join("network"), "eth0 198.18.0.2/24\n")?;
+    fs::write(data.join("network"), NETWORK)?;
     for name in ["site.toml", "fwknop.key", "fwknop.mac", "native.key"] {
         // Secrets that others may read are refused, also public ones.
         let copy = folder.join(name);

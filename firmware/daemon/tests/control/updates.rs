@@ -404,6 +404,42 @@ fn never_healthy_means_the_release_before() {
     bench.apply(2, 0);
 }
 
+/// The kernel of the chosen slot is damaged, and the boot script has started the other, although that counts
+/// as nothing to start.
+#[test]
+fn the_last_resort_is_told_and_is_what_starts_next() {
+    let toaster = Toaster::new();
+    let choice = Choice { other_good: false, ..Choice::FACTORY };
+    choice.next().store(&mut toaster.environment.clone()).unwrap();
+    let this = This { board: BOARD.try_into().unwrap(), slot: Slot::B, release: 1 };
+    let mut world = World::new();
+    world.machine.audit(NOW);
+    let updates = toaster.watch(this, &mut world.machine);
+    assert_eq!(world.machine.audit(NOW), ["UPD-FALLBACK"]);
+    let status = updates.status(NOW);
+    assert_eq!((status.slot_b, status.other_good, status.fell_back), (true, false, true));
+    let mut bench = Bench { toaster, world, updates };
+    bench.tick(NOW + SLOT_HEALTHY_AFTER);
+    let settled = Choice { slot: Slot::B, other_good: false, ..Choice::FACTORY };
+    assert_eq!(bench.toaster.choice(), settled, "told once, and started next");
+}
+
+/// Another slot may be chosen while this one runs: a daemon that starts again then is no last resort.
+#[test]
+fn what_waits_for_its_first_start_is_not_given_up() {
+    let mut bench = Bench::new();
+    let this = bench.toaster.choice();
+    bench.apply(2, 0);
+    let chosen = bench.toaster.choice();
+    assert_ne!(chosen.slot, this.slot);
+    let this = This { board: BOARD.try_into().unwrap(), slot: this.slot, release: 1 };
+    bench.audit();
+    bench.updates = bench.toaster.watch(this, &mut bench.world.machine);
+    bench.tick(NOW + SLOT_HEALTHY_AFTER);
+    assert_eq!(bench.audit(), [] as [String; 0]);
+    assert_eq!(bench.toaster.choice(), chosen);
+}
+
 #[test]
 fn a_wrong_octet_is_found_when_it_is_read_back() {
     for wrong in [0, KERNEL_BYTES - 1, KERNEL_BYTES, KERNEL_BYTES + ROOT_BYTES - 1] {
