@@ -371,6 +371,8 @@ pub fn live(seed: u64, sessions: usize) -> Report {
         let reads_fail = medium.trouble != Trouble::None;
         let mut store = Store::open(medium).unwrap_or_else(|error| panic!("{error:?}"));
         life.ledger.opened(reads_fail);
+        // The start is counted first, whatever comes after; with it a mark that a cut left in one copy is in both.
+        life.ledger.boots += u32::from(store.mark(Mark::Booted).is_ok());
         let actions = 1 + life.random.below(6);
         for _ in 0..actions {
             let trouble = life.trouble();

@@ -11,7 +11,7 @@
 use postern_core::port::{Partition, SECTOR_BYTES};
 
 use super::identity::Identity;
-use super::store::{CommitError, Store};
+use super::store::{CommitError, Store, count};
 use super::{COPIES, identity_offset, lease_offset, record_offset};
 
 impl<P: Partition> Store<P> {
@@ -57,7 +57,7 @@ impl<P: Partition> Store<P> {
         self.unsure.identity_unflushed |= first;
         let written = self.write_copies(&sector, identity_offset, damaged);
         self.read_again();
-        expect_one(written?)?;
+        expect_one(count(written?))?;
         self.unsure.identity_unflushed = false;
         Ok(())
     }

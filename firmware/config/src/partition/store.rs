@@ -315,9 +315,9 @@ impl<P: Partition> Store<P> {
             self.slots.iter().filter_map(SlotState::header).find(|header| header.generation == generation);
         let Header { digest, floor, .. } =
             *trial.filter(|header| header.trial).ok_or(CommitError::NoSuchTrial)?;
-        // The marks know of a newer one, and it cannot be read now.
-        let unreadable = self.slots.iter().zip(&self.journal.committed);
-        if unreadable.into_iter().any(|(slot, newer)| *slot == SlotState::Unreadable && *newer > generation) {
+        // One that cannot be read may be newer than the trial, and be in force again one day: a commit is newer
+        // than all.
+        if self.slots.contains(&SlotState::Unreadable) {
             return Err(CommitError::Unsure);
         }
         self.mark(Mark::Confirmed(Confirmation { generation, digest }, floor))
@@ -334,10 +334,7 @@ impl<P: Partition> Store<P> {
     }
 
     fn write_mark(&mut self, mark: Mark) -> Result<(), CommitError> {
-        let Some(mut next) = self.journal.with(mark) else { return Ok(()) };
-        if matches!(mark, Mark::Confirmed(..)) {
-            self.void_hidden(&mut next);
-        }
+        let Some(next) = self.journal.with(mark) else { return Ok(()) };
         self.mend_marks()?;
         self.unsure.config = true;
         // Even if it fails this number may be on the medium: it is not used for anything else.
@@ -351,16 +348,6 @@ impl<P: Partition> Store<P> {
         self.journal = next;
         self.unsure.config = false;
         Ok(())
-    }
-
-    /// What cannot be read may be a commit that nobody was told of, newer than what is confirmed: it does not
-    /// count any more when it can be read again.
-    fn void_hidden(&self, next: &mut JournalState) {
-        for (slot, committed) in self.slots.iter().zip(&mut next.committed) {
-            if *slot == SlotState::Unreadable {
-                *committed = self.next_generation.max(*committed);
-            }
-        }
     }
 
     /// Makes a lease durable: only when this returned may numbers up to its ceiling be used. A
@@ -443,34 +430,40 @@ impl<P: Partition> Store<P> {
         Ok(())
     }
 
-    /// Writes a record into both copies; returns how many can be read back.
+    /// Writes a record into both copies; returns how many can be read back. One that cannot is written once
+    /// more: the next start may be unable to read the other.
     pub(super) fn write_record<const N: usize>(
         &mut self,
         record: &[u8; N],
         offset: impl Fn(usize) -> u64,
     ) -> Result<usize, CommitError> {
-        self.write_copies(record, offset, [true; COPIES])
+        let good = self.write_copies(record, &offset, [true; COPIES])?;
+        let mut copies = count(good);
+        if copies > 0 && copies < COPIES {
+            // What is good already is on the medium, whatever becomes of this.
+            copies += self.write_copies(record, &offset, good.map(|good| !good)).map_or(0, count);
+        }
+        Ok(copies)
     }
 
-    /// Writes a record into some of its copies; returns how many of these can be read back.
+    /// Writes a record into some of its copies; returns which of these can be read back.
     pub(super) fn write_copies<const N: usize>(
         &mut self,
         record: &[u8; N],
         offset: impl Fn(usize) -> u64,
         which: [bool; COPIES],
-    ) -> Result<usize, CommitError> {
+    ) -> Result<[bool; COPIES], CommitError> {
         let chosen = || which.iter().enumerate().filter(|(_, chosen)| **chosen).map(|(copy, _)| copy);
         for copy in chosen() {
             self.partition.write(offset(copy), record)?;
         }
         self.partition.flush()?;
-        let mut copies = 0;
-        for copy in chosen() {
+        let mut good = which;
+        for (copy, good) in good.iter_mut().enumerate().filter(|(_, good)| **good) {
             let mut found = [0; N];
-            let read = self.partition.read(offset(copy), &mut found);
-            copies += usize::from(read.is_ok() && found == *record);
+            *good = self.partition.read(offset(copy), &mut found).is_ok() && found == *record;
         }
-        Ok(copies)
+        Ok(good)
     }
 
     /// Erases every slot. Identity, floor and leases stay: the device is still the same, what was
@@ -585,6 +578,10 @@ impl<P: Partition> Store<P> {
 }
 
 /// Reads one slot, header and payload.
+pub(super) fn count(copies: [bool; COPIES]) -> usize {
+    copies.into_iter().filter(|good| *good).count()
+}
+
 fn inspect(
     partition: &mut impl Partition,
     index: usize,
