@@ -384,9 +384,15 @@ fn everything_of_schema_1_in_one_text() {
     assert_eq!(site.doors[0].keys, 0b11);
     assert_eq!(site.sequences.iter().filter(|one| one.one_time).count(), 2);
     // Not everything goes together.
-    let codes: Vec<&str> = check(EVERYTHING).findings.iter().map(|finding| finding.code).collect();
-    assert!(codes.contains(&"prefix"), "{codes:?}");
-    assert!(check(EVERYTHING).is_refused());
+    let codes = |text: &str| -> Vec<&str> {
+        let checked = check(text);
+        assert!(checked.is_refused());
+        checked.findings.iter().map(|finding| finding.code).collect()
+    };
+    let found = codes(EVERYTHING);
+    assert!(found.contains(&"rotating-key"), "{found:?}");
+    let found = codes(&EVERYTHING.replace("{ key = \"vendor\"", "{ key = \"maria\""));
+    assert!(found.contains(&"prefix"), "{found:?}");
 }
 
 #[test]

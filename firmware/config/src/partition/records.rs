@@ -49,6 +49,8 @@ pub(super) struct Found<T> {
     pub(super) newest: T,
     /// Whether everything was looked at: else a newer one may stand where nothing could be read.
     pub(super) is_whole: bool,
+    /// Sectors that could not be read: as many newer records may stand there, each from a write that failed.
+    pub(super) hidden: u64,
 }
 
 /// The newest record of marks that the device with this key wrote.
@@ -122,6 +124,8 @@ struct Claims {
     below: u64,
     /// A bit for each place that could be read in one copy at least.
     read: u128,
+    /// Records that could be read.
+    looked_at: usize,
 }
 
 const _: () = assert!(JOURNAL_RECORDS <= 128 && LEASE_RECORDS <= 128);
@@ -129,6 +133,7 @@ const _: () = assert!(JOURNAL_RECORDS <= 128 && LEASE_RECORDS <= 128);
 impl Claims {
     /// What stands at `index` of a copy and could be read; `sequence` is `None` when it is no record.
     fn add(&mut self, sequence: Option<u64>, copy: usize, index: usize) {
+        self.looked_at += 1;
         self.read |= u32::try_from(index).ok().and_then(|index| 1_u128.checked_shl(index)).unwrap_or(0);
         let Some(sequence) = sequence.filter(|sequence| *sequence < self.below) else { return };
         let newest = &mut self.newest;
@@ -153,25 +158,30 @@ fn newest<P, T: Default>(
     // The highest number of a record that could not be opened.
     let mut unread = 0;
     let mut every_place = true;
+    let mut hidden = 0;
     loop {
-        let mut claims = Claims { newest: Vec::new(), below, read: 0 };
+        let mut claims = Claims { newest: Vec::new(), below, read: 0, looked_at: 0 };
         for copy in 0..COPIES {
             read_claims(partition, copy, &mut claims);
         }
-        let Claims { newest: claims, read, .. } = claims;
+        let Claims { newest: claims, read, looked_at, .. } = claims;
+        hidden = hidden.max((COPIES * records).saturating_sub(looked_at) as u64);
         // In every round: a later one asks for older records only.
         every_place &= usize::try_from(read.count_ones()) == Ok(records);
         for claim in &claims {
             match open(partition, claim.copy, claim.index) {
                 Ok(Some(newest)) => {
-                    return Found { newest, is_whole: every_place && unread <= claim.sequence };
+                    return Found { newest, is_whole: every_place && unread <= claim.sequence, hidden };
                 }
                 Ok(None) => {}
-                Err(_) => unread = unread.max(claim.sequence),
+                Err(_) => {
+                    unread = unread.max(claim.sequence);
+                    hidden = hidden.saturating_add(1);
+                }
             }
         }
         if !claims.is_full() {
-            return Found { newest: T::default(), is_whole: every_place && unread == 0 };
+            return Found { newest: T::default(), is_whole: every_place && unread == 0, hidden };
         }
         // Those with the same number as the last were perhaps not all among them: they come again.
         let last = claims.last().map_or(0, |claim| claim.sequence);

@@ -8,8 +8,8 @@ use super::journal::{Confirmation, JournalState, Mark};
 use super::leases::{Lease, LeaseError, Leases};
 use super::records::FoundIdentity;
 use super::{
-    COPIES, Choice, Identity, PARTITION_BYTES_MIN, PAYLOAD_BYTES_MAX, SLOT_BYTES, SLOTS, SlotState, choose,
-    lease_offset, record_offset, records, slot_offset,
+    COPIES, Choice, Identity, JOURNAL_RECORDS, LEASE_RECORDS, PARTITION_BYTES_MIN, PAYLOAD_BYTES_MAX,
+    SLOT_BYTES, SLOTS, SlotState, choose, lease_offset, record_offset, records, slot_offset,
 };
 
 /// Octets read at once.
@@ -68,6 +68,7 @@ pub struct Store<P> {
     next_generation: u64,
     pub(super) unsure: Unsure,
     unread: Unread,
+    hidden: Hidden,
 }
 
 /// What failed, and may be on the medium all the same and newer than what is known.
@@ -93,6 +94,13 @@ struct Unread {
     leases: bool,
 }
 
+/// How many numbers the next record skips: those of writes that failed, and that could not be read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hidden {
+    marks: u64,
+    leases: u64,
+}
+
 impl<P: Partition> Store<P> {
     /// Reads every slot and every record. Never writes. A blank or ruined partition opens as well;
     /// its choice is the factory profile.
@@ -112,6 +120,7 @@ impl<P: Partition> Store<P> {
             next_generation: 1,
             unsure: Unsure::default(),
             unread: Unread { marks: true, leases: true },
+            hidden: Hidden::default(),
         };
         store.read_again();
         Ok(store)
@@ -132,11 +141,13 @@ impl<P: Partition> Store<P> {
         let marks = records::marks(&mut self.partition, key);
         // Without the key a sealed record is none: nothing was read of it.
         let is_key_known = !self.unsure.identity;
+        self.hidden.marks = marks.hidden;
         self.unread.marks &= !(marks.is_whole && is_key_known);
         if marks.newest.sequence > self.journal.sequence {
             self.journal = marks.newest;
         }
         let leases = records::leases(&mut self.partition, key);
+        self.hidden.leases = leases.hidden;
         self.unread.leases &= !(leases.is_whole && is_key_known);
         if leases.newest.sequence > self.leases.sequence {
             self.leases = leases.newest;
@@ -334,7 +345,9 @@ impl<P: Partition> Store<P> {
     }
 
     fn write_mark(&mut self, mark: Mark) -> Result<(), CommitError> {
-        let Some(next) = self.journal.with(mark) else { return Ok(()) };
+        let Some(mut next) = self.journal.with(mark) else { return Ok(()) };
+        let hidden = core::mem::take(&mut self.hidden.marks);
+        next.sequence = above_hidden(next.sequence, hidden, JOURNAL_RECORDS);
         self.mend_marks()?;
         self.unsure.config = true;
         // Even if it fails this number may be on the medium: it is not used for anything else.
@@ -369,7 +382,7 @@ impl<P: Partition> Store<P> {
         if self.unsure.identity || self.unsure.identity_unflushed || self.unread.leases {
             return Err(CommitError::Unsure.into());
         }
-        let next = match self.leases.with(lease, live)? {
+        let mut next = match self.leases.with(lease, live)? {
             Some(next) => next,
             None if self.unsure.leases => {
                 let mut next = self.leases.clone();
@@ -378,6 +391,8 @@ impl<P: Partition> Store<P> {
             }
             None => return Ok(()),
         };
+        let hidden = core::mem::take(&mut self.hidden.leases);
+        next.sequence = above_hidden(next.sequence, hidden, LEASE_RECORDS);
         self.mend_leases()?;
         self.unsure.leases = true;
         // Even if it fails this number may be on the medium: it is not used for anything else.
@@ -578,6 +593,13 @@ impl<P: Partition> Store<P> {
 }
 
 /// Reads one slot, header and payload.
+/// The number of the next record, above those that could not be read. Not in the place of the newest that could.
+fn above_hidden(next: u64, hidden: u64, records: usize) -> u64 {
+    let above = next.saturating_add(hidden);
+    let is_its_place = (hidden + 1) % records as u64 == 0;
+    if is_its_place { above.saturating_add(1) } else { above }
+}
+
 pub(super) fn count(copies: [bool; COPIES]) -> usize {
     copies.into_iter().filter(|good| *good).count()
 }
