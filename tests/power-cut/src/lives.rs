@@ -271,8 +271,10 @@ impl Life {
             6 => self.ledger.boots += u32::from(store.mark(Mark::Booted).is_ok()),
             7..=9 => self.lease(store),
             10 => {
-                let octet = self.random.bits() as u8;
-                if store.adopt(Identity::from_random(&[octet; 48])).is_ok() {
+                // None is ever drawn twice: what one that came to nothing has sealed would count again.
+                let mut octets = [0; 48];
+                octets.fill_with(|| self.random.bits() as u8);
+                if store.adopt(Identity::from_random(&octets)).is_ok() {
                     self.ledger.device = store.identity().map(|identity| identity.id);
                 }
             }
