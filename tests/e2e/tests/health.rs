@@ -56,7 +56,8 @@ fn scene(backend: Backend) -> Scene {
 
 fn the_supervisor_hears_of_start_health_and_end(backend: Backend) {
     let mut scene = scene(backend);
-    assert!(!scene.gate.log_with("WDT state=missing").is_empty(), "no watchdog: that is said");
+    // No watchdog: that is said.
+    scene.gate.wait_for_log("WDT state=missing", 0).unwrap();
     let supervisor = Supervisor::take_over(&mut scene, &["--watchdog", "/dev/postern-no-watchdog"]);
     assert_eq!(supervisor.hears(), "READY=1");
     for _ in 0..4 {
