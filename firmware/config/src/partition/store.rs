@@ -561,6 +561,11 @@ impl<P: Partition> Store<P> {
     }
 
     fn write_slot(&mut self, index: usize, header: &Header, payload: &[u8]) -> Result<(), PartitionError> {
+        if self.slots.get(index) == Some(&SlotState::Torn) {
+            // The header of a commit that was cut waits for its payload, which this may be.
+            self.partition.write(slot_offset(index), &[0; SECTOR_BYTES])?;
+            self.partition.flush()?;
+        }
         let mut at = slot_offset(index) + SECTOR_BYTES as u64;
         for part in payload.chunks(CHUNK_BYTES) {
             let mut chunk = [0; CHUNK_BYTES];

@@ -12,6 +12,8 @@ struct Memory {
     bytes: Vec<u8>,
     writes: usize,
     flush_fails: bool,
+    /// Writes from this one on are lost.
+    cut_after: Option<usize>,
     /// Offset behind whose write flushes fail.
     unflushable: Option<u64>,
     /// Offset whose writes are lost.
@@ -29,6 +31,7 @@ impl Memory {
             bytes,
             writes: 0,
             flush_fails: false,
+            cut_after: None,
             unflushable: None,
             deaf_at: None,
             unreadable: Vec::new(),
@@ -61,7 +64,7 @@ impl Partition for Memory {
         if self.fading.contains(&offset) {
             self.unreadable.push(offset);
         }
-        if self.deaf_at == Some(offset) {
+        if self.deaf_at == Some(offset) || self.cut_after.is_some_and(|last| self.writes > last) {
             return Ok(());
         }
         let start = usize::try_from(offset).unwrap();
@@ -428,6 +431,29 @@ fn slots_that_cannot_be_read_for_a_moment_are_not_lost() {
     store.partition_mut().unreadable.clear();
     store.commit(b"other", 1, 0, Kind::Permanent).unwrap();
     assert_eq!(in_force(&mut reopened(store)), Some(b"other".to_vec()), "it was acknowledged");
+}
+
+/// The header of a commit whose payload was torn, and a trial of the same payload that is cut before its own header.
+#[test]
+fn a_torn_commit_is_not_completed_by_a_trial() {
+    let mut store = open(Memory::blank());
+    store.commit(b"old", 1, 0, Kind::Permanent).unwrap();
+    store.commit(b"new", 1, 0, Kind::Permanent).unwrap();
+    let mut memory = store.into_partition();
+    let payload = usize::try_from(slot_offset(1)).unwrap() + SECTOR_BYTES;
+    memory.bytes[payload] ^= 1;
+    for arrive in 0..=4 {
+        let mut store = open(memory.clone());
+        assert_eq!((in_force(&mut store), store.slots()[1]), (Some(b"old".to_vec()), SlotState::Torn));
+        // Nothing but the torn slot is there to be spent.
+        store.slots[2..].fill(SlotState::Unreadable);
+        let written = store.partition().writes;
+        store.partition_mut().cut_after = Some(written + arrive);
+        let _ = store.commit(b"new", 1, 0, Kind::Trial);
+        let mut cut = store.into_partition();
+        cut.cut_after = None;
+        assert_eq!(in_force(&mut open(cut)), Some(b"old".to_vec()), "{arrive} writes arrived");
+    }
 }
 
 #[test]
