@@ -28,6 +28,8 @@ use sha2::{Digest, Sha256};
 pub(crate) struct Medium {
     pub(crate) writes: Rc<Cell<u32>>,
     pub(crate) broken: Rc<Cell<bool>>,
+    /// From here on nothing can be read.
+    pub(crate) deaf_from: Rc<Cell<Option<u64>>>,
 }
 
 /// A partition in memory.
@@ -49,6 +51,9 @@ impl Partition for Memory {
     }
 
     fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), PartitionError> {
+        if self.medium.deaf_from.get().is_some_and(|deaf| offset >= deaf) {
+            return Err(PartitionError::Read);
+        }
         buffer.copy_from_slice(self.range(offset, buffer.len())?);
         Ok(())
     }
