@@ -128,3 +128,5 @@ fn check_sum(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unreadable_tests;

@@ -8,30 +8,33 @@ use postern_core::port::{Partition, PartitionError};
 
 /// A partition in memory.
 #[derive(Clone)]
-struct Memory {
-    bytes: Vec<u8>,
-    writes: usize,
-    flush_fails: bool,
+pub(super) struct Memory {
+    pub(super) bytes: Vec<u8>,
+    pub(super) writes: usize,
+    pub(super) flush_fails: bool,
     /// Writes from this one on are lost.
-    cut_after: Option<usize>,
+    pub(super) cut_after: Option<usize>,
+    /// Offset whose next write is lost.
+    pub(super) lost_once: Option<u64>,
     /// Offset behind whose write flushes fail.
-    unflushable: Option<u64>,
+    pub(super) unflushable: Option<u64>,
     /// Offset whose writes are lost.
-    deaf_at: Option<u64>,
+    pub(super) deaf_at: Option<u64>,
     /// Offsets of sectors that cannot be read.
-    unreadable: Vec<u64>,
+    pub(super) unreadable: Vec<u64>,
     /// Those that cannot be read once they were written.
-    fading: Vec<u64>,
+    pub(super) fading: Vec<u64>,
 }
 
 impl Memory {
-    fn blank() -> Self {
+    pub(super) fn blank() -> Self {
         let bytes = std::vec![0; PARTITION_BYTES_MIN];
         Self {
             bytes,
             writes: 0,
             flush_fails: false,
             cut_after: None,
+            lost_once: None,
             unflushable: None,
             deaf_at: None,
             unreadable: Vec::new(),
@@ -64,6 +67,10 @@ impl Partition for Memory {
         if self.fading.contains(&offset) {
             self.unreadable.push(offset);
         }
+        if self.lost_once == Some(offset) {
+            self.lost_once = None;
+            return Ok(());
+        }
         if self.deaf_at == Some(offset) || self.cut_after.is_some_and(|last| self.writes > last) {
             return Ok(());
         }
@@ -78,15 +85,15 @@ impl Partition for Memory {
     }
 }
 
-fn open(memory: Memory) -> Store<Memory> {
+pub(super) fn open(memory: Memory) -> Store<Memory> {
     Store::open(memory).unwrap()
 }
 
-fn reopened(store: Store<Memory>) -> Store<Memory> {
+pub(super) fn reopened(store: Store<Memory>) -> Store<Memory> {
     open(store.into_partition())
 }
 
-fn in_force(store: &mut Store<Memory>) -> Option<Vec<u8>> {
+pub(super) fn in_force(store: &mut Store<Memory>) -> Option<Vec<u8>> {
     let Choice::Slot(index) = store.choice() else { return None };
     let mut buffer = std::vec![0; PAYLOAD_BYTES_MAX];
     Some(store.read(index, &mut buffer).unwrap().to_vec())
@@ -243,12 +250,12 @@ fn every_flipped_bit_of_a_slot_is_found() {
     }
 }
 
-fn device(octet: u8) -> Identity {
+pub(super) fn device(octet: u8) -> Identity {
     Identity::from_random(&[octet; 48])
 }
 
 /// A device that was flashed with "factory" and has started once.
-fn adopted() -> Store<Memory> {
+pub(super) fn adopted() -> Store<Memory> {
     let mut store = open(Memory::blank());
     store.commit(b"factory", 1, 0, Kind::Permanent).unwrap();
     store.adopt(device(1)).unwrap();
@@ -299,58 +306,6 @@ fn a_confirmed_trial_that_the_identity_names_stands_without_its_mark() {
     assert_eq!(in_force(&mut open(memory)), Some(b"tried".to_vec()));
 }
 
-#[test]
-fn a_device_that_cannot_read_its_identity_gets_no_other() {
-    let mut store = adopted();
-    store.commit(b"mine", 1, 0, Kind::Permanent).unwrap();
-    let mut memory = store.into_partition();
-    memory.unreadable = std::vec![identity_offset(0), identity_offset(1)];
-    let mut store = open(memory);
-    assert!(store.identity().is_none());
-    assert_eq!(store.adopt(device(2)), Err(CommitError::Medium(PartitionError::Read)));
-    // Without the seal it would not count.
-    assert_eq!(store.commit(b"lost", 1, 0, Kind::Permanent), Err(CommitError::Unsure));
-    let mut memory = store.into_partition();
-    memory.unreadable.clear();
-    assert_eq!(in_force(&mut open(memory)), Some(b"mine".to_vec()), "once it reads again");
-}
-
-/// It could not be read when the store was opened, and can when the device would get another.
-#[test]
-fn an_identity_that_was_unreadable_for_a_moment_is_kept() {
-    let mut store = adopted();
-    store.commit(b"mine", 1, 2, Kind::Permanent).unwrap();
-    let mut memory = store.into_partition();
-    memory.unreadable = std::vec![identity_offset(0), identity_offset(1)];
-    let mut store = open(memory);
-    assert!(store.identity().is_none());
-    store.partition_mut().unreadable.clear();
-    store.adopt(device(2)).unwrap();
-    assert_eq!(store.identity().map(|identity| identity.id), Some(device(1).id));
-    let mut store = reopened(store);
-    assert_eq!(in_force(&mut store), Some(b"mine".to_vec()));
-    assert_eq!(store.journal().floor, 2);
-}
-
-/// The identity is on the medium, and could not be read back: the next one must not take what it sealed.
-#[test]
-fn an_identity_that_was_written_and_not_read_back_is_kept() {
-    let mut store = open(Memory::blank());
-    store.commit(b"mine", 1, 2, Kind::Permanent).unwrap();
-    store.lease(Lease { fingerprint: 7, ceiling: 1000 }, &[7]).unwrap();
-    store.partition_mut().fading = std::vec![identity_offset(0), identity_offset(1)];
-    assert_eq!(store.adopt(device(1)), Err(CommitError::ReadBack));
-    assert_eq!(store.mark(Mark::Booted), Err(CommitError::Unsure));
-    *store.partition_mut() =
-        Memory { unreadable: Vec::new(), fading: Vec::new(), ..store.partition().clone() };
-    store.adopt(device(2)).unwrap();
-    store.mark(Mark::Booted).unwrap();
-    let mut store = reopened(store);
-    assert_eq!(store.identity().map(|identity| identity.id), Some(device(1).id));
-    assert_eq!(in_force(&mut store), Some(b"mine".to_vec()));
-    assert_eq!((store.journal().floor, store.leases().ceiling(7)), (2, Some(1000)));
-}
-
 /// A flush that failed leaves an identity that reads well, and is gone with the power.
 #[test]
 fn an_identity_that_was_not_flushed_is_written_again() {
@@ -366,71 +321,6 @@ fn an_identity_that_was_not_flushed_is_written_again() {
     assert_eq!(store.partition().writes, writes + COPIES);
     assert_eq!(store.identity().map(|identity| identity.id), Some(device(1).id));
     store.mark(Mark::Booted).unwrap();
-}
-
-/// Where nothing can be read a newer record may stand: what went on from an older one would not count.
-#[test]
-fn nothing_is_written_while_records_cannot_be_read() {
-    let mut store = adopted();
-    store.commit(b"mine", 1, 3, Kind::Permanent).unwrap();
-    store.lease(Lease { fingerprint: 7, ceiling: 1000 }, &[7]).unwrap();
-    let (marks, leases) = (store.journal().record_index(), store.leases().record_index());
-    let whole = store.into_partition();
-    // One copy is enough.
-    let mut one = Memory { unreadable: std::vec![record_offset(0, marks)], ..whole.clone() };
-    one.unreadable.push(lease_offset(1, leases) + 2 * SECTOR_BYTES as u64);
-    let store = open(one);
-    assert!(store.is_read() && store.are_leases_known());
-    assert_eq!((store.journal().floor, store.leases().ceiling(7)), (3, Some(1000)));
-
-    let unreadable = std::vec![record_offset(0, marks), record_offset(1, marks)];
-    let mut store = open(Memory { unreadable, ..whole.clone() });
-    assert!(!store.is_read() && store.are_leases_known());
-    assert_eq!(store.commit(b"older floor", 1, 0, Kind::Permanent), Err(CommitError::Unsure));
-    assert_eq!(store.mark(Mark::Booted), Err(CommitError::Unsure));
-    store.partition_mut().unreadable.clear();
-    store.read_again();
-    assert!(store.is_read());
-    assert_eq!(store.journal().floor, 3);
-    store.mark(Mark::Booted).unwrap();
-
-    // The first sector of a record, or another of it, after its number was read.
-    for sector in 0..LEASE_SECTORS {
-        let at = |copy| lease_offset(copy, leases) + (sector * SECTOR_BYTES) as u64;
-        let mut store = open(Memory { unreadable: std::vec![at(0), at(1)], ..whole.clone() });
-        assert!(!store.is_read() && !store.are_leases_known(), "sector {sector}");
-        let lease = Lease { fingerprint: 7, ceiling: 1 };
-        assert_eq!(store.lease(lease, &[7]), Err(CommitError::Unsure.into()));
-        assert_eq!(in_force(&mut store), Some(b"mine".to_vec()));
-        store.partition_mut().unreadable.clear();
-        store.read_again();
-        assert_eq!(store.leases().ceiling(7), Some(1000));
-        store.lease(lease, &[7]).unwrap();
-    }
-}
-
-/// All slots are unreadable for a moment: neither a trial nor an older configuration may cost the one in force.
-#[test]
-fn slots_that_cannot_be_read_for_a_moment_are_not_lost() {
-    let mut store = adopted();
-    for payload in [b"first", b"other", b"third"] {
-        store.commit(payload, 1, 0, Kind::Permanent).unwrap();
-    }
-    let whole = store.into_partition();
-    let all: Vec<u64> = (0..SLOTS).map(slot_offset).collect();
-    let mut store = open(Memory { unreadable: all.clone(), ..whole.clone() });
-    assert_eq!(store.choice(), Choice::Factory);
-    store.partition_mut().unreadable.clear();
-    assert_eq!(store.commit(b"tried", 1, 0, Kind::Trial), Err(CommitError::Unsure));
-    assert_eq!(in_force(&mut reopened(store)), Some(b"third".to_vec()));
-
-    let newest = Store::open(whole.clone()).map(|store| store.choice());
-    let Ok(Choice::Slot(newest)) = newest else { panic!("{newest:?}") };
-    let mut store = open(Memory { unreadable: std::vec![all[newest]], ..whole });
-    assert_eq!(in_force(&mut store), Some(b"other".to_vec()));
-    store.partition_mut().unreadable.clear();
-    store.commit(b"other", 1, 0, Kind::Permanent).unwrap();
-    assert_eq!(in_force(&mut reopened(store)), Some(b"other".to_vec()), "it was acknowledged");
 }
 
 /// The header of a commit whose payload was torn, and a trial of the same payload that is cut before its own header.
@@ -454,16 +344,6 @@ fn a_torn_commit_is_not_completed_by_a_trial() {
         cut.cut_after = None;
         assert_eq!(in_force(&mut open(cut)), Some(b"old".to_vec()), "{arrive} writes arrived");
     }
-}
-
-#[test]
-fn a_sector_that_cannot_be_read_hides_none_beside_it() {
-    let mut store = open(Memory::blank());
-    store.commit(b"doors", 1, 3, Kind::Permanent).unwrap();
-    let index = store.journal().record_index();
-    let mut memory = store.into_partition();
-    memory.unreadable = std::vec![record_offset(0, index + 1), record_offset(1, index - 1)];
-    assert_eq!(open(memory).journal().floor, 3);
 }
 
 #[test]
