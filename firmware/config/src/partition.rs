@@ -39,6 +39,10 @@
 //! - A medium that says it has flushed and has not may lose what was acknowledged, and leaves an older
 //!   configuration; the factory profile when the lost one had raised the floor.
 //! - Before a record is written, the newest one is written again where a cut has left it in one copy only.
+//! - What could not be read when the store was opened is not written over, for it may only have been a bad moment:
+//!   nothing is written while no copy of some record, or of the identity, could be read; slots that cannot be
+//!   read are not spent, and no trial is confirmed beside one; numbers that may stand there are skipped.
+//! - A wipe counts by its mark, which tells that all slots are void; erasing them comes after.
 
 mod adopt;
 pub mod choice;

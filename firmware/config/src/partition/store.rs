@@ -45,8 +45,8 @@ pub enum CommitError {
     Medium(PartitionError),
     /// What was read back is not what was written.
     ReadBack,
-    /// Something failed before and may be on the medium all the same: what is in force is not known
-    /// until the store is opened anew.
+    /// Something failed before and may be on the medium all the same, or cannot be read: what is in force is not
+    /// known until the store is opened anew or, after reads that failed, has been read ([`Store::read_again`]).
     Unsure,
 }
 

@@ -190,8 +190,9 @@ fn cut_before_its_mark(store: Store<Memory>) -> Memory {
 #[test]
 fn a_commit_is_newer_than_one_that_cannot_be_read() {
     let mut store = open(Memory::blank());
-    for payload in 1..SLOTS {
-        store.commit(&[payload as u8], 1, 0, Kind::Permanent).unwrap();
+    // All slots but the last.
+    for payload in 1..6 {
+        store.commit(&[payload], 1, 0, Kind::Permanent).unwrap();
     }
     let mut memory = cut_before_its_mark(store);
     assert_eq!(in_force(&mut open(memory.clone())), Some(b"hidden".to_vec()), "it may be in force");
@@ -218,8 +219,8 @@ fn no_trial_is_confirmed_below_a_commit_that_cannot_be_read() {
 #[test]
 fn what_is_read_later_counts_for_the_next_generation() {
     let mut store = adopted();
-    for payload in 0..3 * SLOTS {
-        store.commit(&[payload as u8], 1, 0, Kind::Permanent).unwrap();
+    for payload in 0..18 {
+        store.commit(&[payload], 1, 0, Kind::Permanent).unwrap();
     }
     let mut memory = store.into_partition();
     let records =

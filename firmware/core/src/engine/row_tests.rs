@@ -397,3 +397,14 @@ fn twenty_thousand_cuts() {
     world.all(MARIA, &rotating(counter));
     assert_eq!(world.opened().len(), 1);
 }
+
+/// What is awaited in a row changes: how far somebody came means nothing there.
+#[test]
+fn of_sequences_that_change_nothing_is_told() {
+    let world = World::new();
+    let ids = (0..).map(SequenceId).take(world.engine.rules().sequences().len());
+    let (rows, fixed): (List<_>, List<_>) = ids.partition(|id| world.engine.rules().row_of(*id).is_some());
+    assert!(!rows.is_empty());
+    assert!(rows.iter().all(|id| world.engine.heard(*id).is_none()));
+    assert!(fixed.iter().all(|id| world.engine.heard(*id).is_some()));
+}

@@ -501,12 +501,22 @@ fn what_arrives_of_a_sequence_is_told_from_what_never_does() {
         interfaces: InterfaceSet::ALL,
         terms: Terms::PLAIN,
     };
+    // The client's packets go to another address than this one awaits them at.
+    let elsewhere = Door {
+        name: Name::try_from("elsewhere").unwrap(),
+        target: Some([203, 0, 113, 99].into()),
+        ..door.clone()
+    };
     let door = builder.door(door).unwrap();
+    let elsewhere = builder.door(elsewhere).unwrap();
     let steps = Vec::from_slice(&[7, 8, 9].map(Step::tcp)).unwrap();
     let (within, reorder) = (Duration::from_secs(10), Duration::ZERO);
     let flags = FlagCondition::OPENING_SYN;
     let purpose = Purpose::Open;
-    let id = builder.sequence(Sequence { door, purpose, steps, within, reorder, flags }).unwrap();
+    let sequence = Sequence { door, purpose, steps, within, reorder, flags };
+    let not_meant = Sequence { door: elsewhere, ..sequence.clone() };
+    let id = builder.sequence(sequence).unwrap();
+    let not_meant = builder.sequence(not_meant).unwrap();
     let mut world = World::new();
     world.engine.replace_rules(builder.build().unwrap(), Keys::none(), world.now);
 
@@ -523,7 +533,8 @@ fn what_arrives_of_a_sequence_is_told_from_what_never_does() {
         world.knock(3, port);
     }
     assert_eq!(world.engine.heard(id), Some(Heard { heard: 0b111, furthest: 3 }));
-    assert_eq!(world.engine.heard(SequenceId(1)), None);
+    assert_eq!(world.engine.heard(not_meant), Some(Heard { heard: 0, furthest: 0 }));
+    assert_eq!(world.engine.heard(SequenceId(2)), None);
     let rules = world.engine.rules().clone();
     world.engine.replace_rules(rules, Keys::none(), world.now);
     assert_eq!(world.engine.heard(id), Some(Heard { heard: 0, furthest: 0 }));

@@ -1,7 +1,7 @@
 //! Commit, trial, confirm, cancel, roll back.
 
 use postern_config::secret::StoredSecret;
-use postern_console::rpc::reply::{Origin, Reply};
+use postern_console::rpc::reply::{Origin, Reply, SequenceHeard};
 use postern_console::rpc::request::{Request, Source, Standing};
 use postern_console::rpc::{InvalidConfig, Refusal};
 
@@ -266,4 +266,15 @@ fn wiping_asks_for_the_device_and_leaves_the_factory() {
     let mut root = world.connect(ROOT);
     assert_eq!(world.status(&mut root).origin, Origin::Factory);
     assert_eq!(world.ask(&mut root, Request::History { index: 0 }), Ok(Reply::History(None)));
+}
+
+#[test]
+fn how_far_anybody_came_is_told_from_a_position_on() {
+    let (mut world, mut root) = commissioned();
+    let mut heard = |from| match world.ask(&mut root, Request::Heard { from }) {
+        Ok(Reply::Heard(heard)) => heard,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(heard(0).as_slice(), [SequenceHeard { sequence: 0, heard: 0, furthest: 0 }]);
+    assert!(heard(1).is_empty());
 }
