@@ -12,12 +12,12 @@ use crate::audit::{AuditRing, DenyClass, DenyReason, Event, Proof, Record, Revok
 use crate::detect::Detectors;
 use crate::grant::{Change, Grant, GrantId, GrantTable, Lease};
 use crate::hash::HashKey;
-use crate::heard::{Heard, HeardTable};
+use crate::heard::Heard;
 use crate::knock::Knock;
 use crate::knock::Step;
 use crate::limiter::{Limiter, Verdict};
 use crate::limits::{EFFECTS_MAX, TABLE_UNITS};
-use crate::matcher::{Matcher, MatcherCounters, Outcome, Progress};
+use crate::matcher::{Matcher, MatcherCounters, Progress};
 use crate::network::Network;
 use crate::port::{CeilingWrite, FirewallCommand, FirewallError, Frame, JournalFailed};
 use crate::rule::{DoorId, Name, Purpose, RuleSet, SequenceId};
@@ -165,7 +165,6 @@ pub struct Engine<const UNITS: usize = TABLE_UNITS> {
     denials: Limiter,
     detectors: Detectors,
     counters: Counters,
-    heard: HeardTable,
     trace: Option<Trace>,
     spa: spa::Spa,
 }
@@ -182,7 +181,6 @@ impl<const UNITS: usize> Engine<UNITS> {
             denials: Limiter::new(),
             detectors: Detectors::new(),
             counters: Counters::default(),
-            heard: HeardTable::new(),
             trace: None,
             spa: spa::Spa::new(),
         }
@@ -221,7 +219,6 @@ impl<const UNITS: usize> Engine<UNITS> {
         self.spa.replace_keys(keys);
         self.await_rows();
         self.matcher.rules_replaced(self.rules.within_longest(), now);
-        self.heard.forget();
         self.grants.rules_replaced(&self.rules, now);
         self.audit.push(Event::ConfigApplied { doors: self.door_count() }, now);
     }
@@ -288,7 +285,7 @@ impl<const UNITS: usize> Engine<UNITS> {
     /// stands in a row, whose knocks change.
     pub fn heard(&self, sequence: SequenceId) -> Option<Heard> {
         let is_fixed = self.rules.sequence(sequence).is_some() && self.rules.row_of(sequence).is_none();
-        is_fixed.then(|| self.heard.of(sequence))
+        is_fixed.then(|| self.matcher.heard(sequence))
     }
 
     /// The oldest audit record; it stays until [`Engine::record_written`].
@@ -351,7 +348,6 @@ impl<const UNITS: usize> Engine<UNITS> {
         } else {
             self.counters.knocks += 1;
         }
-        self.note_heard(knock.step, &outcome);
         for &(sequence, progress) in &outcome.progress {
             match progress {
                 Progress::Completed => self.completed(sequence, knock, now),
@@ -364,14 +360,6 @@ impl<const UNITS: usize> Engine<UNITS> {
         }
         self.trace =
             Some(Trace { knock: *knock, guard_touched: outcome.guard_touched, progress: outcome.progress });
-    }
-
-    /// The matcher tells of every place of a knock, in their order.
-    fn note_heard(&mut self, step: Step, outcome: &Outcome) {
-        for (&place, &(_, progress)) in self.rules.places_of(step).iter().zip(&outcome.progress) {
-            let knocks = self.rules.sequence(place.sequence).map_or(0, |sequence| sequence.steps.len());
-            self.heard.note(place, progress, knocks);
-        }
     }
 
     /// What the detectors found goes into the audit trail and nowhere else.

@@ -33,6 +33,7 @@ use core::net::IpAddr;
 use heapless::Vec;
 
 use crate::hash::HashKey;
+use crate::heard::{Heard, HeardTable};
 use crate::knock::{Knock, Protocol};
 use crate::limits::{STEP_SHARED_MAX, TABLE_BYTES_MAX, TABLE_UNITS, WITHIN_MAX};
 use crate::recent::RecentSet;
@@ -117,6 +118,7 @@ pub struct Matcher<const UNITS: usize> {
     first: RecentSet<FIRST_BUCKETS, FIRST_WORDS, UNITS>,
     taint: RecentSet<TAINT_BUCKETS, TAINT_WORDS, UNITS>,
     attempts: AttemptTable<UNITS>,
+    heard: HeardTable,
     counters: MatcherCounters,
     swept_at: Instant,
     stepped_at: Instant,
@@ -131,6 +133,7 @@ impl<const UNITS: usize> Matcher<UNITS> {
             first: RecentSet::new(window),
             taint: RecentSet::new(window),
             attempts: AttemptTable::new(),
+            heard: HeardTable::new(),
             counters: MatcherCounters {
                 first_overflows: 0,
                 taint_overflows: 0,
@@ -153,6 +156,12 @@ impl<const UNITS: usize> Matcher<UNITS> {
         self.first.clear(now);
         self.taint.set_window(window, now);
         self.attempts.clear();
+        self.heard.forget();
+    }
+
+    /// How far anybody came in a sequence since the rules were put in force.
+    pub(crate) fn heard(&self, sequence: SequenceId) -> Heard {
+        self.heard.of(sequence)
     }
 
     /// How often something rare happened.
@@ -178,6 +187,7 @@ impl<const UNITS: usize> Matcher<UNITS> {
             } else {
                 Progress::NotMeant
             };
+            self.heard.note(place, progress, sequence.steps.len());
             // The vector holds one entry for each of the places, of which there are no more.
             let _ = outcome.progress.push((place.sequence, progress));
         }
