@@ -155,18 +155,18 @@ impl<const UNITS: usize> Matcher<UNITS> {
         self.first.set_window(window, now);
         self.first.clear(now);
         self.taint.set_window(window, now);
-        self.attempts.clear();
         self.heard.forget();
-    }
-
-    /// How far anybody came in a sequence since the rules were put in force.
-    pub(crate) fn heard(&self, sequence: SequenceId) -> Heard {
-        self.heard.of(sequence)
+        self.attempts.clear();
     }
 
     /// How often something rare happened.
     pub fn counters(&self) -> MatcherCounters {
         self.counters
+    }
+
+    /// How far anybody came in a sequence since the rules were put in force.
+    pub(crate) fn heard(&self, sequence: SequenceId) -> Heard {
+        self.heard.of(sequence)
     }
 
     /// Takes one knock.
