@@ -39,13 +39,17 @@
 //! - A medium that says it has flushed and has not may lose what was acknowledged, and leaves an older
 //!   configuration; the factory profile when the lost one had raised the floor.
 //! - Before a record is written, the newest one is written again where a cut has left it in one copy only.
-//! - What could not be read when the store was opened is not written over, for it may only have been a bad moment:
-//!   nothing is written while no copy of some record, or of the identity, could be read; slots that cannot be
-//!   read are not spent, and no trial is confirmed beside one; numbers that may stand there are skipped.
+//! - What could not be read when the store was opened may only have been a bad moment: nothing is written while no
+//!   copy of some record, or of the identity, could be read; slots that cannot be read are not spent, and no trial
+//!   is confirmed beside one.
+//! - What could not be read may also be newer than all that could, from a write that failed, and must not come back
+//!   over what is acknowledged later: where the other copy of a record can be read, the one that cannot is written
+//!   over before the next record; and the mark of a commit or a wipe makes slots void that could not be read.
 //! - A wipe counts by its mark, which tells that all slots are void; erasing them comes after.
 
 mod adopt;
 pub mod choice;
+mod copies;
 pub mod header;
 pub mod identity;
 pub mod journal;

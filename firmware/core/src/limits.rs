@@ -253,7 +253,7 @@ pub const OPEN_FOR_MAX: Duration = Duration::from_secs(86_400);
 /// Shortest time a door may stay open: the unit of the kernel's time-out.
 pub const OPEN_FOR_MIN: Duration = Duration::from_secs(1);
 
-/// Scale of the matcher's tables in the product; one unit is about 32 KiB (see
+/// Scale of the matcher's tables in the product; one unit is about 33 KiB (see
 /// [`crate::matcher`]). Eight units keep 100,000 spoofed first knocks a second harmless.
 pub const TABLE_UNITS: usize = 8;
 

@@ -26,7 +26,7 @@
 //! and whose price under flood is that a stranger may skip the first step. Taints live in another,
 //! where the price is that a client may be held for a scanner. Only who has shown the second
 //! knock gets an entry in the bounded table of attempts, which is shared fairly among the sequences;
-//! among attempts at one sequence further progress never gives way to less. All keys are hashes with boot randomness. One unit takes about 32 KiB.
+//! among attempts at one sequence further progress never gives way to less. All keys are hashes with boot randomness. One unit takes about 33 KiB.
 
 use core::net::IpAddr;
 

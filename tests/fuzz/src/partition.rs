@@ -6,9 +6,10 @@
 
 use std::sync::OnceLock;
 
+use postern_config::partition::journal::VOID;
 use postern_config::partition::seal::{Sealed, seal};
 use postern_config::partition::{
-    COPIES, Choice, Header, JOURNAL_RECORDS, Kind, LEASE_RECORDS, PAYLOAD_BYTES_MAX, SLOTS, SlotState, Store,
+    COPIES, Choice, JOURNAL_RECORDS, Kind, LEASE_RECORDS, PAYLOAD_BYTES_MAX, SLOTS, SlotState, Store,
     identity_offset, lease_offset, record_offset, slot_offset,
 };
 use postern_core::port::SECTOR_BYTES;
@@ -148,8 +149,14 @@ fn use_it(image: Image) {
     for slot in valid {
         store.read(slot, &mut buffer).expect("its digest was right a moment ago");
     }
-    let highest = store.slots().iter().filter_map(SlotState::header).map(|header: &Header| header.generation);
-    let highest = highest.chain(journal.committed).chain(journal.confirmed.map(|one| one.generation)).max();
+    let generations = store.slots().iter().filter_map(|slot| match slot {
+        SlotState::Valid(header) => Some(header.generation),
+        SlotState::Replayed { generation } => Some(*generation),
+        _ => None,
+    });
+    let committed = journal.committed.into_iter().filter(|committed| *committed != VOID);
+    let confirmed = journal.confirmed.into_iter().map(|one| one.generation);
+    let highest = generations.chain(committed).chain(confirmed).max();
     if highest.is_some_and(|highest| highest > REACHABLE) || journal.sequence > REACHABLE {
         return;
     }

@@ -1,4 +1,5 @@
-//! Runs power-cut campaigns until a number of states is reached: `postern-power-cut [SEED] [STATES]`.
+//! Runs power-cut campaigns until a number of states is reached, `postern-power-cut [SEED] [STATES]`, or whole lives
+//! only, `postern-power-cut --lives [SEED] [LIVES]`: these find what takes many starts and several faults.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -12,18 +13,23 @@ use postern_power_cut::medium::Image;
 /// States from which on a run must have tried everything.
 const ALL_FROM: u64 = 10_000_000;
 
+/// Starts of one life.
+const STARTS: usize = 60;
+
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1).map(|argument| argument.replace('_', "").parse::<u64>());
-    let (seed, states) = match (arguments.next().unwrap_or(Ok(1)), arguments.next().unwrap_or(Ok(1_000_000)))
-    {
-        (Ok(seed), Ok(states)) => (seed, states),
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let is_lives = arguments.first().is_some_and(|first| first == "--lives");
+    arguments.drain(..usize::from(is_lives));
+    let mut numbers = arguments.iter().map(|argument| argument.replace('_', "").parse::<u64>());
+    let (seed, count) = match (numbers.next().unwrap_or(Ok(1)), numbers.next().unwrap_or(Ok(1_000_000))) {
+        (Ok(seed), Ok(count)) => (seed, count),
         _ => {
-            eprintln!("usage: postern-power-cut [SEED] [STATES]");
+            eprintln!("usage: postern-power-cut [SEED] [STATES] or postern-power-cut --lives [SEED] [LIVES]");
             return ExitCode::from(2);
         }
     };
     let started = Instant::now();
-    let report = run(seed, states);
+    let report = if is_lives { on_all(seed, count, lives) } else { on_all(seed, count, campaign) };
     let seconds = started.elapsed().as_secs_f64();
     print!("{}", report.tally);
     println!(
@@ -36,16 +42,17 @@ fn main() -> ExitCode {
         println!("  {:?}: {}", failure.violation, failure.state);
     }
     // A short run of a developer need not have got round to everything.
-    let missing = if states < ALL_FROM { Vec::new() } else { report.tally.missing(&NAMES) };
+    let missing = if is_lives || count < ALL_FROM { Vec::new() } else { report.tally.missing(&NAMES) };
     missing.iter().for_each(|never| println!("  never tried: {never}"));
     let fine = report.failures.is_empty() && missing.is_empty();
     if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn run(first_seed: u64, states: u64) -> Report {
+/// Runs `campaign` on every processor: from which seed, how far to the next, how many.
+fn on_all(first_seed: u64, count: u64, campaign: fn(u64, u64, u64) -> Report) -> Report {
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
     std::thread::scope(|scope| {
-        let work = |worker: u64| move || campaign(first_seed + worker, workers, states / workers);
+        let work = |worker: u64| move || campaign(first_seed + worker, workers, count / workers);
         let handles: Vec<_> = (0..workers).map(|worker| scope.spawn(work(worker))).collect();
         let mut report = Report::default();
         for handle in handles {
@@ -53,6 +60,18 @@ fn run(first_seed: u64, states: u64) -> Report {
         }
         report
     })
+}
+
+fn lives(first_seed: u64, stride: u64, count: u64) -> Report {
+    let mut report = Report::default();
+    for number in 0..count {
+        let seed = first_seed + number * stride;
+        report.add(named(live(seed, STARTS), seed));
+        if number % 1000 == 999 {
+            eprintln!("seed {seed}: {} of {count} lives, {} failures", number + 1, report.failures.len());
+        }
+    }
+    report
 }
 
 fn campaign(mut seed: u64, stride: u64, states: u64) -> Report {
@@ -67,7 +86,7 @@ fn campaign(mut seed: u64, stride: u64, states: u64) -> Report {
         for action in actions(payload_bytes(seed), seed) {
             image = everywhere(&mut report, image, &action, seed);
         }
-        report.add(named(live(seed, 60), seed));
+        report.add(named(live(seed, STARTS), seed));
         report.add(flip_bits(&image, (seed % 211) as usize, 211, seed));
         eprintln!("seed {seed}: {} states of {states}, {} failures", report.states, report.failures.len());
         seed += stride;

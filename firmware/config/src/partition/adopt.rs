@@ -11,12 +11,12 @@
 use postern_core::port::{Partition, SECTOR_BYTES};
 
 use super::identity::Identity;
-use super::store::{CommitError, Store, count};
+use super::store::{CommitError, Store};
 use super::{COPIES, identity_offset, lease_offset, record_offset};
 
 impl<P: Partition> Store<P> {
     /// Gives the device its identity. One that has an identity keeps it, and a copy that is damaged
-    /// is written again.
+    /// is written again, if the medium takes it.
     ///
     /// # Errors
     /// [`CommitError`]; the device has its identity or has none yet, and its configuration either
@@ -57,27 +57,33 @@ impl<P: Partition> Store<P> {
         self.unsure.identity_unflushed |= first;
         let written = self.write_copies(&sector, identity_offset, damaged);
         self.read_again();
-        expect_one(count(written?))?;
+        // A copy that is broken for good costs a device nothing whose other one is good.
+        if !damaged.contains(&false) {
+            expect_one(written?)?;
+        }
         self.unsure.identity_unflushed = false;
         Ok(())
     }
 
     /// Writes marks and leases once more, sealed by the device that is to be.
     fn seal_records(&mut self, identity: &Identity) -> Result<(), CommitError> {
+        self.bury_marks()?;
+        self.bury_leases()?;
         self.mend_marks()?;
         self.mend_leases()?;
-        // Even if one fails its number may be on the medium: it is not used for anything else.
         if self.journal.sequence != 0 {
-            self.journal.sequence = self.journal.sequence.saturating_add(1);
-            let index = self.journal.record_index();
-            let record = self.journal.encode(Some(&identity.key));
+            let mut sealed = self.journal;
+            sealed.sequence = self.number_of_marks();
+            let (index, record) = (sealed.record_index(), sealed.encode(Some(&identity.key)));
             expect_one(self.write_record(&record, |copy| record_offset(copy, index))?)?;
+            self.journal = sealed;
         }
         if self.leases.sequence != 0 {
-            self.leases.sequence = self.leases.sequence.saturating_add(1);
-            let index = self.leases.record_index();
-            let record = self.leases.encode(Some(&identity.key));
+            let mut sealed = self.leases.clone();
+            sealed.sequence = self.number_of_leases();
+            let (index, record) = (sealed.record_index(), sealed.encode(Some(&identity.key)));
             expect_one(self.write_record(&record, |copy| lease_offset(copy, index))?)?;
+            self.leases = sealed;
         }
         Ok(())
     }

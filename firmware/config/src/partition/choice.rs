@@ -28,8 +28,12 @@ pub enum SlotState {
     NotSealed,
     /// The seal is not this device's for this slot: it comes from elsewhere.
     BadSeal,
-    /// Older than what was last committed to this slot: it was written back.
-    Replayed,
+    /// Older than what was last committed to this slot: it was written back. Or it could not be read when
+    /// something newer was committed.
+    Replayed {
+        /// Its generation, which is not used again.
+        generation: u64,
+    },
     /// Header and payload fit.
     Valid(Header),
 }
@@ -55,7 +59,7 @@ impl SlotState {
             SlotState::Torn => Some("torn"),
             SlotState::NotSealed => Some("not-sealed"),
             SlotState::BadSeal => Some("bad-seal"),
-            SlotState::Replayed => Some("replayed"),
+            SlotState::Replayed { .. } => Some("replayed"),
         }
     }
 }

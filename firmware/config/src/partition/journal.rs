@@ -13,7 +13,8 @@
 //!  24  boots        u32 le   starts since the store was formatted
 //!  28  unclean      u32 le   starts in a row that were not followed by a healthy period
 //!  32  confirmed    6 x (generation u64 le, digest 32): confirmed trials, newest first
-//! 272  committed    6 x u64 le: generation last committed to each slot, 0 is none
+//! 272  committed    6 x u64 le: generation last committed to each slot, 0 is none; all ones: what
+//!                   stands there could not be read when something newer was committed, and is void
 //! 320  trial        u64 le   generation on trial that nobody confirmed or took back; 0 is none
 //! 328  zero
 //! 472  sealed       u16 le   1 when a seal follows, 0 when not
@@ -37,6 +38,9 @@ const TRIAL_AT: usize = 320;
 const SEALED_AT: usize = 472;
 const SEAL_AT: usize = 476;
 
+/// Stands for the generation committed to a slot of which nothing counts, whatever its generation.
+pub const VOID: u64 = u64::MAX;
+
 /// A trial that was confirmed: bound to its content, not only to its number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Confirmation {
@@ -59,7 +63,7 @@ pub struct JournalState {
     pub unclean_boots: u32,
     /// Confirmed trials, newest first.
     pub confirmed: [Confirmation; SLOTS],
-    /// Generation last committed to each slot; 0 is none.
+    /// Generation last committed to each slot; 0 is none, [`VOID`] that nothing there counts.
     pub committed: [u64; SLOTS],
     /// Generation on trial: a machine that starts and finds one here lost it. 0 is none.
     pub trial: u64,
@@ -134,7 +138,9 @@ impl JournalState {
             Mark::Floor(floor) => next.floor = floor.max(self.floor),
             Mark::Wiped { below } => {
                 next.confirmed = [Confirmation::default(); SLOTS];
-                next.committed = [below; SLOTS];
+                for committed in &mut next.committed {
+                    *committed = if *committed == VOID { VOID } else { below };
+                }
                 next.trial = 0;
             }
             Mark::Booted => {

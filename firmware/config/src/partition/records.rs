@@ -49,8 +49,29 @@ pub(super) struct Found<T> {
     pub(super) newest: T,
     /// Whether everything was looked at: else a newer one may stand where nothing could be read.
     pub(super) is_whole: bool,
-    /// Sectors that could not be read: as many newer records may stand there, each from a write that failed.
-    pub(super) hidden: u64,
+    /// Where nothing could be read: a newer record may stand there, from a write that failed.
+    pub(super) hidden: Places,
+}
+
+/// Places of records: a bit for each, by copy.
+pub(super) type Places = [u128; COPIES];
+
+const _: () = assert!(JOURNAL_RECORDS <= 128 && LEASE_RECORDS <= 128);
+
+/// Whether a place is among these.
+pub(super) fn is_among(places: &Places, copy: usize, index: usize) -> bool {
+    places.get(copy).is_some_and(|places| places & bit(index) != 0)
+}
+
+/// Adds a place to these.
+pub(super) fn add_place(places: &mut Places, copy: usize, index: usize) {
+    if let Some(places) = places.get_mut(copy) {
+        *places |= bit(index);
+    }
+}
+
+fn bit(index: usize) -> u128 {
+    u32::try_from(index).ok().and_then(|index| 1_u128.checked_shl(index)).unwrap_or(0)
 }
 
 /// The newest record of marks that the device with this key wrote.
@@ -63,7 +84,7 @@ pub(super) fn marks<P: Partition>(partition: &mut P, key: Option<&[u8; 32]>) -> 
         let own = state.record_index() == index && JournalState::is_sealed_by(&sector, key);
         Ok(own.then_some(state))
     };
-    newest(partition, JOURNAL_RECORDS, claims_of_marks, open)
+    newest(partition, claims_of_marks, open)
 }
 
 /// Marks read at once: a start reads 30 times instead of 240.
@@ -83,8 +104,9 @@ fn claims_of_marks<P: Partition>(partition: &mut P, copy: usize, claims: &mut Cl
         // A sector that cannot be read must not hide those beside it.
         for index in first..first + MARKS_AT_ONCE {
             let mut sector = [0; SECTOR_BYTES];
-            if partition.read(record_offset(copy, index), &mut sector).is_ok() {
-                claims.add(JournalState::claimed_sequence(&sector), copy, index);
+            match partition.read(record_offset(copy, index), &mut sector) {
+                Ok(()) => claims.add(JournalState::claimed_sequence(&sector), copy, index),
+                Err(_) => add_place(&mut claims.hidden, copy, index),
             }
         }
     }
@@ -95,8 +117,9 @@ pub(super) fn leases<P: Partition>(partition: &mut P, key: Option<&[u8; 32]>) ->
     let claims = |partition: &mut P, copy, claims: &mut Claims| {
         for index in 0..LEASE_RECORDS {
             let mut sector = [0; SECTOR_BYTES];
-            if partition.read(lease_offset(copy, index), &mut sector).is_ok() {
-                claims.add(Leases::claimed_sequence(&sector), copy, index);
+            match partition.read(lease_offset(copy, index), &mut sector) {
+                Ok(()) => claims.add(Leases::claimed_sequence(&sector), copy, index),
+                Err(_) => add_place(&mut claims.hidden, copy, index),
             }
         }
     };
@@ -106,7 +129,7 @@ pub(super) fn leases<P: Partition>(partition: &mut P, key: Option<&[u8; 32]>) ->
         let Ok(leases) = Leases::decode(&record, key) else { return Ok(None) };
         Ok((leases.record_index() == index).then_some(leases))
     };
-    newest(partition, LEASE_RECORDS, claims, open)
+    newest(partition, claims, open)
 }
 
 /// A record that claims to have this number.
@@ -122,19 +145,13 @@ struct Claims {
     newest: Vec<Claim, CANDIDATES>,
     /// Only numbers below this count.
     below: u64,
-    /// A bit for each place that could be read in one copy at least.
-    read: u128,
-    /// Records that could be read.
-    looked_at: usize,
+    /// Where nothing could be read, in any round so far.
+    hidden: Places,
 }
-
-const _: () = assert!(JOURNAL_RECORDS <= 128 && LEASE_RECORDS <= 128);
 
 impl Claims {
     /// What stands at `index` of a copy and could be read; `sequence` is `None` when it is no record.
     fn add(&mut self, sequence: Option<u64>, copy: usize, index: usize) {
-        self.looked_at += 1;
-        self.read |= u32::try_from(index).ok().and_then(|index| 1_u128.checked_shl(index)).unwrap_or(0);
         let Some(sequence) = sequence.filter(|sequence| *sequence < self.below) else { return };
         let newest = &mut self.newest;
         let place = newest.iter().position(|claim| claim.sequence < sequence).unwrap_or(newest.len());
@@ -150,34 +167,29 @@ impl Claims {
 
 fn newest<P, T: Default>(
     partition: &mut P,
-    records: usize,
     read_claims: impl Fn(&mut P, usize, &mut Claims),
     open: impl Fn(&mut P, usize, usize) -> Result<Option<T>, PartitionError>,
 ) -> Found<T> {
     let mut below = u64::MAX;
     // The highest number of a record that could not be opened.
     let mut unread = 0;
-    let mut every_place = true;
-    let mut hidden = 0;
+    // Of every round: a later one asks for older records only.
+    let mut hidden = [0; COPIES];
     loop {
-        let mut claims = Claims { newest: Vec::new(), below, read: 0, looked_at: 0 };
+        let mut claims = Claims { newest: Vec::new(), below, hidden };
         for copy in 0..COPIES {
             read_claims(partition, copy, &mut claims);
         }
-        let Claims { newest: claims, read, looked_at, .. } = claims;
-        hidden = hidden.max((COPIES * records).saturating_sub(looked_at) as u64);
-        // In every round: a later one asks for older records only.
-        every_place &= usize::try_from(read.count_ones()) == Ok(records);
+        hidden = claims.hidden;
+        let every_place = hidden.iter().fold(u128::MAX, |both, places| both & places) == 0;
+        let claims = claims.newest;
         for claim in &claims {
             match open(partition, claim.copy, claim.index) {
                 Ok(Some(newest)) => {
                     return Found { newest, is_whole: every_place && unread <= claim.sequence, hidden };
                 }
                 Ok(None) => {}
-                Err(_) => {
-                    unread = unread.max(claim.sequence);
-                    hidden = hidden.saturating_add(1);
-                }
+                Err(_) => unread = unread.max(claim.sequence),
             }
         }
         if !claims.is_full() {

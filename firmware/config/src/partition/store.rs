@@ -4,12 +4,12 @@ use postern_core::port::{Partition, PartitionError, SECTOR_BYTES};
 use sha2::{Digest, Sha256};
 
 use super::header::{Header, HeaderError};
-use super::journal::{Confirmation, JournalState, Mark};
+use super::journal::{Confirmation, JournalState, Mark, VOID};
 use super::leases::{Lease, LeaseError, Leases};
-use super::records::FoundIdentity;
+use super::records::{FoundIdentity, Places};
 use super::{
-    COPIES, Choice, Identity, JOURNAL_RECORDS, LEASE_RECORDS, PARTITION_BYTES_MIN, PAYLOAD_BYTES_MAX,
-    SLOT_BYTES, SLOTS, SlotState, choose, lease_offset, record_offset, records, slot_offset,
+    Choice, Identity, PARTITION_BYTES_MIN, PAYLOAD_BYTES_MAX, SLOT_BYTES, SLOTS, SlotState, choose,
+    lease_offset, record_offset, records, slot_offset,
 };
 
 /// Octets read at once.
@@ -66,9 +66,18 @@ pub struct Store<P> {
     pub(super) leases: Leases,
     /// Above every generation that may be on the medium, also after commits that failed.
     next_generation: u64,
+    /// The same for the numbers of records.
+    pub(super) next_record: NextRecord,
     pub(super) unsure: Unsure,
     unread: Unread,
-    hidden: Hidden,
+    pub(super) hidden: Hidden,
+}
+
+/// Numbers of the next records.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NextRecord {
+    pub(super) marks: u64,
+    pub(super) leases: u64,
 }
 
 /// What failed, and may be on the medium all the same and newer than what is known.
@@ -94,11 +103,11 @@ struct Unread {
     leases: bool,
 }
 
-/// How many numbers the next record skips: those of writes that failed, and that could not be read.
-#[derive(Clone, Copy, Debug, Default)]
-struct Hidden {
-    marks: u64,
-    leases: u64,
+/// Where no record could be read while its other copy could, when it was tried last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Hidden {
+    pub(super) marks: Places,
+    pub(super) leases: Places,
 }
 
 impl<P: Partition> Store<P> {
@@ -118,6 +127,7 @@ impl<P: Partition> Store<P> {
             journal: JournalState::default(),
             leases: Leases::default(),
             next_generation: 1,
+            next_record: NextRecord { marks: 1, leases: 1 },
             unsure: Unsure::default(),
             unread: Unread { marks: true, leases: true },
             hidden: Hidden::default(),
@@ -143,14 +153,17 @@ impl<P: Partition> Store<P> {
         let is_key_known = !self.unsure.identity;
         self.hidden.marks = marks.hidden;
         self.unread.marks &= !(marks.is_whole && is_key_known);
-        if marks.newest.sequence > self.journal.sequence {
+        // One that was written here and failed is not trusted now.
+        if marks.newest.sequence >= self.next_record.marks {
             self.journal = marks.newest;
+            self.next_record.marks = self.journal.sequence.saturating_add(1);
         }
         let leases = records::leases(&mut self.partition, key);
         self.hidden.leases = leases.hidden;
         self.unread.leases &= !(leases.is_whole && is_key_known);
-        if leases.newest.sequence > self.leases.sequence {
+        if leases.newest.sequence >= self.next_record.leases {
             self.leases = leases.newest;
+            self.next_record.leases = self.leases.sequence.saturating_add(1);
         }
         for index in 0..SLOTS {
             let before = self.slots.get(index).copied();
@@ -163,9 +176,13 @@ impl<P: Partition> Store<P> {
     }
 
     fn generation_above_all(&self) -> u64 {
-        let generations = self.slots.iter().filter_map(SlotState::header).map(|header| header.generation);
+        let generations = self.slots.iter().filter_map(|slot| match slot {
+            SlotState::Valid(header) => Some(header.generation),
+            SlotState::Replayed { generation } => Some(*generation),
+            _ => None,
+        });
         let confirmed = self.journal.confirmed.iter().map(|one| one.generation);
-        let committed = self.journal.committed.iter().copied();
+        let committed = self.journal.committed.iter().copied().filter(|&committed| committed != VOID);
         let highest = generations.chain(confirmed).chain(committed).max().unwrap_or(0);
         // What cannot be read may hold the next ones already, each from a commit that was cut before its mark.
         let hidden = self.slots.iter().filter(|slot| **slot == SlotState::Unreadable).count();
@@ -254,7 +271,7 @@ impl<P: Partition> Store<P> {
         floor: u32,
         kind: Kind,
     ) -> Result<Header, CommitError> {
-        self.is_sure()?;
+        self.make_sure()?;
         let payload_bytes = u32::try_from(payload.len()).map_err(|_| CommitError::TooLong)?;
         if payload.len() > PAYLOAD_BYTES_MAX {
             return Err(CommitError::TooLong);
@@ -308,13 +325,20 @@ impl<P: Partition> Store<P> {
             None => header,
         };
         let written = self.write_slot(index, &header, payload);
-        self.look_at(index);
+        // What was committed there before does not bind what is committed now.
+        let mut journal = self.journal;
+        if let Some(committed) = journal.committed.get_mut(index) {
+            *committed = 0;
+        }
+        let found = inspect(&mut self.partition, index, self.identity.as_ref(), &journal);
+        if let Some(slot) = self.slots.get_mut(index) {
+            *slot = found;
+        }
         if let Err(error) = written {
             self.distrust(index);
             return Err(error.into());
         }
-        let found = self.slots.get(index);
-        if found == Some(&SlotState::Valid(header)) { Ok(header) } else { Err(CommitError::ReadBack) }
+        if found == SlotState::Valid(header) { Ok(header) } else { Err(CommitError::ReadBack) }
     }
 
     /// Confirms the trial with this generation: from now on it counts.
@@ -322,16 +346,17 @@ impl<P: Partition> Store<P> {
     /// # Errors
     /// [`CommitError`]; the trial is then not confirmed, or it is and only the answer was lost.
     pub fn confirm(&mut self, generation: u64) -> Result<(), CommitError> {
+        self.make_sure()?;
         let trial =
             self.slots.iter().filter_map(SlotState::header).find(|header| header.generation == generation);
         let Header { digest, floor, .. } =
             *trial.filter(|header| header.trial).ok_or(CommitError::NoSuchTrial)?;
-        // One that cannot be read may be newer than the trial, and be in force again one day: a commit is newer
-        // than all.
-        if self.slots.contains(&SlotState::Unreadable) {
+        // One that cannot be read may be newer than the trial, and be in force again one day; a commit makes it void.
+        let mut slots = self.slots.iter().zip(&self.journal.committed);
+        if slots.any(|(slot, &committed)| *slot == SlotState::Unreadable && committed != VOID) {
             return Err(CommitError::Unsure);
         }
-        self.mark(Mark::Confirmed(Confirmation { generation, digest }, floor))
+        self.write_mark(Mark::Confirmed(Confirmation { generation, digest }, floor))
     }
 
     /// Keeps a mark. One that changes nothing writes nothing; after one that failed, see
@@ -340,18 +365,18 @@ impl<P: Partition> Store<P> {
     /// # Errors
     /// [`CommitError`]; the mark may or may not be found after a reboot.
     pub fn mark(&mut self, mark: Mark) -> Result<(), CommitError> {
-        self.is_sure()?;
+        self.make_sure()?;
         self.write_mark(mark)
     }
 
     fn write_mark(&mut self, mark: Mark) -> Result<(), CommitError> {
         let Some(mut next) = self.journal.with(mark) else { return Ok(()) };
-        let hidden = core::mem::take(&mut self.hidden.marks);
-        next.sequence = above_hidden(next.sequence, hidden, JOURNAL_RECORDS);
+        if matches!(mark, Mark::Committed { .. } | Mark::Wiped { .. }) {
+            self.void_unreadable(&mut next);
+        }
         self.mend_marks()?;
         self.unsure.config = true;
-        // Even if it fails this number may be on the medium: it is not used for anything else.
-        self.journal.sequence = next.sequence;
+        next.sequence = self.number_of_marks();
         let sector = next.encode(self.identity.as_ref().map(|identity| &identity.key));
         let index = next.record_index();
         let copies = self.write_record(&sector, |copy| record_offset(copy, index))?;
@@ -382,21 +407,16 @@ impl<P: Partition> Store<P> {
         if self.unsure.identity || self.unsure.identity_unflushed || self.unread.leases {
             return Err(CommitError::Unsure.into());
         }
+        self.look_again();
+        self.bury_leases()?;
         let mut next = match self.leases.with(lease, live)? {
             Some(next) => next,
-            None if self.unsure.leases => {
-                let mut next = self.leases.clone();
-                next.sequence = next.sequence.saturating_add(1);
-                next
-            }
+            None if self.unsure.leases => self.leases.clone(),
             None => return Ok(()),
         };
-        let hidden = core::mem::take(&mut self.hidden.leases);
-        next.sequence = above_hidden(next.sequence, hidden, LEASE_RECORDS);
         self.mend_leases()?;
         self.unsure.leases = true;
-        // Even if it fails this number may be on the medium: it is not used for anything else.
-        self.leases.sequence = next.sequence;
+        next.sequence = self.number_of_leases();
         let record = next.encode(self.identity.as_ref().map(|identity| &identity.key));
         let index = next.record_index();
         if self.write_record(&record, |copy| lease_offset(copy, index))? == 0 {
@@ -407,80 +427,6 @@ impl<P: Partition> Store<P> {
         Ok(())
     }
 
-    /// Writes the newest record of marks again where it is missing: a cut may have left it in one copy only,
-    /// and the write of the next one beside it, when that is cut, too, may damage that.
-    pub(super) fn mend_marks(&mut self) -> Result<(), CommitError> {
-        if self.journal.sequence == 0 {
-            return Ok(());
-        }
-        let newest = self.journal.encode(self.identity.as_ref().map(|identity| &identity.key));
-        let index = self.journal.record_index();
-        self.mend(&newest, |copy| record_offset(copy, index))
-    }
-
-    /// The same for leases; not when it is not known which is the newest.
-    pub(super) fn mend_leases(&mut self) -> Result<(), CommitError> {
-        if self.leases.sequence == 0 || self.unsure.leases {
-            return Ok(());
-        }
-        let newest = self.leases.encode(self.identity.as_ref().map(|identity| &identity.key));
-        let index = self.leases.record_index();
-        self.mend(&newest, |copy| lease_offset(copy, index))
-    }
-
-    fn mend<const N: usize>(
-        &mut self,
-        newest: &[u8; N],
-        offset: impl Fn(usize) -> u64,
-    ) -> Result<(), CommitError> {
-        let mut missing = [false; COPIES];
-        for (copy, missing) in missing.iter_mut().enumerate() {
-            let mut found = [0; N];
-            let read = self.partition.read(offset(copy), &mut found);
-            *missing = read.is_ok() && found != *newest;
-        }
-        if missing.contains(&true) {
-            self.write_copies(newest, offset, missing)?;
-        }
-        Ok(())
-    }
-
-    /// Writes a record into both copies; returns how many can be read back. One that cannot is written once
-    /// more: the next start may be unable to read the other.
-    pub(super) fn write_record<const N: usize>(
-        &mut self,
-        record: &[u8; N],
-        offset: impl Fn(usize) -> u64,
-    ) -> Result<usize, CommitError> {
-        let good = self.write_copies(record, &offset, [true; COPIES])?;
-        let mut copies = count(good);
-        if copies > 0 && copies < COPIES {
-            // What is good already is on the medium, whatever becomes of this.
-            copies += self.write_copies(record, &offset, good.map(|good| !good)).map_or(0, count);
-        }
-        Ok(copies)
-    }
-
-    /// Writes a record into some of its copies; returns which of these can be read back.
-    pub(super) fn write_copies<const N: usize>(
-        &mut self,
-        record: &[u8; N],
-        offset: impl Fn(usize) -> u64,
-        which: [bool; COPIES],
-    ) -> Result<[bool; COPIES], CommitError> {
-        let chosen = || which.iter().enumerate().filter(|(_, chosen)| **chosen).map(|(copy, _)| copy);
-        for copy in chosen() {
-            self.partition.write(offset(copy), record)?;
-        }
-        self.partition.flush()?;
-        let mut good = which;
-        for (copy, good) in good.iter_mut().enumerate().filter(|(_, good)| **good) {
-            let mut found = [0; N];
-            *good = self.partition.read(offset(copy), &mut found).is_ok() && found == *record;
-        }
-        Ok(good)
-    }
-
     /// Erases every slot. Identity, floor and leases stay: the device is still the same, what was
     /// erased does not count when it is written back, and no number may be used twice. A cut leaves what
     /// there was or nothing.
@@ -488,7 +434,7 @@ impl<P: Partition> Store<P> {
     /// # Errors
     /// [`CommitError::Medium`]; nothing counts then or everything, and some of what does not may not be erased.
     pub fn wipe(&mut self) -> Result<(), CommitError> {
-        self.is_sure()?;
+        self.make_sure()?;
         // The mark does it, all at once: what it tells of does not count, also what cannot be read now.
         self.write_mark(Mark::Wiped { below: self.next_generation })?;
         self.unsure.config = true;
@@ -500,6 +446,29 @@ impl<P: Partition> Store<P> {
         let erased = self.slots.iter().all(|slot| *slot == SlotState::Unusable(HeaderError::Blank));
         self.unsure.config = !erased;
         if erased { Ok(()) } else { Err(CommitError::ReadBack) }
+    }
+
+    /// Whether marks can be written, once what could not be read has been looked at again or written over.
+    fn make_sure(&mut self) -> Result<(), CommitError> {
+        self.is_sure()?;
+        self.look_again();
+        self.bury_marks()
+    }
+
+    /// Reads again what could not be read: it may only have been a moment.
+    fn look_again(&mut self) {
+        if self.hidden != Hidden::default() {
+            self.read_again();
+        }
+    }
+
+    /// What cannot be read was perhaps not acknowledged, and is newer than all that can: it does not count any more.
+    fn void_unreadable(&self, next: &mut JournalState) {
+        for (slot, committed) in self.slots.iter().zip(&mut next.committed) {
+            if *slot == SlotState::Unreadable {
+                *committed = VOID;
+            }
+        }
     }
 
     const fn is_sure(&self) -> Result<(), CommitError> {
@@ -598,17 +567,6 @@ impl<P: Partition> Store<P> {
 }
 
 /// Reads one slot, header and payload.
-/// The number of the next record, above those that could not be read. Not in the place of the newest that could.
-fn above_hidden(next: u64, hidden: u64, records: usize) -> u64 {
-    let above = next.saturating_add(hidden);
-    let is_its_place = (hidden + 1) % records as u64 == 0;
-    if is_its_place { above.saturating_add(1) } else { above }
-}
-
-pub(super) fn count(copies: [bool; COPIES]) -> usize {
-    copies.into_iter().filter(|good| *good).count()
-}
-
 fn inspect(
     partition: &mut impl Partition,
     index: usize,
@@ -633,7 +591,7 @@ fn inspect(
         _ => return SlotState::BadSeal,
     }
     if journal.committed.get(index).is_some_and(|&committed| header.generation < committed) {
-        return SlotState::Replayed;
+        return SlotState::Replayed { generation: header.generation };
     }
     match payload_digest(partition, index, &header) {
         Some(digest) if digest == header.digest => SlotState::Valid(header),

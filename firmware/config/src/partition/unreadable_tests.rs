@@ -245,51 +245,205 @@ fn with_sectors_of(memory: &Memory, later: &Memory, offsets: &[u64], bytes: usiz
     memory
 }
 
-/// Two writes in a row that failed left one copy each, and neither can be read at the next start.
+/// A write that failed left one copy, which cannot be read at the next start: with the number after the newest, or
+/// with any other, for numbers were skipped before it.
 #[test]
 fn records_that_cannot_be_read_do_not_come_back_over_newer_ones() {
     let mut store = adopted();
     store.lease(Lease { fingerprint: 7, ceiling: 1000 }, &[7]).unwrap();
     let start = store.into_partition();
+    for skipped in [1, 2, 30] {
+        let mut later = open(start.clone());
+        (0..skipped).for_each(|_| later.mark(Mark::Booted).unwrap());
+        let at = record_offset(1, later.journal().record_index());
+        let mut store = open(with_sectors_of(&start, later.partition(), &[at], SECTOR_BYTES));
+        assert!(store.is_read());
+        store.commit(b"mine", 1, 5, Kind::Permanent).unwrap();
+        store.partition_mut().unreadable.clear();
+        assert_eq!(reopened(store).journal().floor, 5, "{skipped} skipped");
 
-    let mut later = open(start.clone());
-    let mut offsets = Vec::new();
-    for _ in 0..2 {
-        later.mark(Mark::Booted).unwrap();
-        offsets.push(record_offset(1, later.journal().record_index()));
+        let mut later = open(start.clone());
+        for ceiling in 0..skipped {
+            later.rebase(Lease { fingerprint: 8, ceiling }, &[7, 8]).unwrap();
+        }
+        let at = lease_offset(1, later.leases().record_index());
+        let mut store = open(with_sectors_of(&start, later.partition(), &[at], LEASE_SECTORS * SECTOR_BYTES));
+        assert!(store.are_leases_known());
+        store.lease(Lease { fingerprint: 7, ceiling: 9000 }, &[7, 8]).unwrap();
+        store.partition_mut().unreadable.clear();
+        assert_eq!(reopened(store).leases().ceiling(7), Some(9000), "{skipped} skipped");
     }
-    let mut store = open(with_sectors_of(&start, later.partition(), &offsets, SECTOR_BYTES));
-    assert!(store.is_read());
-    store.commit(b"mine", 1, 5, Kind::Permanent).unwrap();
-    store.partition_mut().unreadable.clear();
-    assert_eq!(reopened(store).journal().floor, 5);
-
-    let mut later = open(start.clone());
-    let mut offsets = Vec::new();
-    for ceiling in [2000, 3000] {
-        later.rebase(Lease { fingerprint: 8, ceiling }, &[7, 8]).unwrap();
-        offsets.push(lease_offset(1, later.leases().record_index()));
-    }
-    let mut store = open(with_sectors_of(&start, later.partition(), &offsets, LEASE_SECTORS * SECTOR_BYTES));
-    assert!(store.are_leases_known());
-    store.lease(Lease { fingerprint: 7, ceiling: 9000 }, &[7, 8]).unwrap();
-    store.partition_mut().unreadable.clear();
-    assert_eq!(reopened(store).leases().ceiling(7), Some(9000));
 }
 
-/// A copy that is unreadable but for one place hides as many numbers as lead back to the newest record.
+/// It was a moment: what can be read by now counts, and is not written over.
 #[test]
-fn skipped_numbers_do_not_lead_to_the_place_of_the_newest() {
+fn records_that_can_be_read_again_are_kept() {
     let mut store = adopted();
     store.lease(Lease { fingerprint: 7, ceiling: 1000 }, &[7]).unwrap();
-    let newest = store.leases().record_index();
-    let mut memory = store.into_partition();
-    memory.unreadable = (1..LEASE_RECORDS).map(|index| lease_offset(1, index)).collect();
-    let mut store = open(memory);
-    store.lease(Lease { fingerprint: 7, ceiling: 2000 }, &[7]).unwrap();
-    assert_ne!(store.leases().record_index(), newest);
+    let start = store.into_partition();
+    let mut later = open(start.clone());
+    later.commit(b"mine", 1, 5, Kind::Permanent).unwrap();
+    later.rebase(Lease { fingerprint: 8, ceiling: 500 }, &[7, 8]).unwrap();
+    let marks = record_offset(1, later.journal().record_index());
+    let leases = lease_offset(1, later.leases().record_index());
+    let memory = with_sectors_of(&start, later.partition(), &[leases], LEASE_SECTORS * SECTOR_BYTES);
+    let mut memory = with_sectors_of(&memory, later.partition(), &[marks], SECTOR_BYTES);
+    memory.unreadable = std::vec![marks, leases];
+    let mut store = open(memory.clone());
     store.partition_mut().unreadable.clear();
-    assert_eq!(reopened(store).leases().ceiling(7), Some(2000));
+    store.mark(Mark::Booted).unwrap();
+    assert_eq!(reopened(store).journal().floor, 5);
+    let mut store = open(memory);
+    store.partition_mut().unreadable.clear();
+    store.lease(Lease { fingerprint: 7, ceiling: 2000 }, &[7, 8]).unwrap();
+    let store = reopened(store);
+    assert_eq!((store.leases().ceiling(7), store.leases().ceiling(8)), (Some(2000), Some(500)));
+}
+
+/// Most of a copy cannot be read: what is written over is not the newest record.
+#[test]
+fn the_newest_record_is_in_both_copies_after_a_bad_moment() {
+    let mut store = adopted();
+    store.lease(Lease { fingerprint: 7, ceiling: 1000 }, &[7]).unwrap();
+    let (marks, leases) = (store.journal().record_index(), store.leases().record_index());
+    let floor = store.journal().boots;
+    let mut memory = store.into_partition();
+    memory.unreadable = (0..LEASE_RECORDS).map(|index| lease_offset(1, index)).collect();
+    memory.unreadable.extend((0..JOURNAL_RECORDS).map(|index| record_offset(1, index)));
+    let mut store = open(memory);
+    let writes = store.partition().writes;
+    store.lease(Lease { fingerprint: 8, ceiling: 1 }, &[7, 8]).unwrap();
+    store.mark(Mark::Booted).unwrap();
+    assert!(store.partition().writes > writes + LEASE_RECORDS + JOURNAL_RECORDS);
+    let mut memory = store.into_partition();
+    // The records after it are lost, and its first copy.
+    memory.unreadable = [0, 1].map(|copy| lease_offset(copy, leases + 1)).to_vec();
+    memory.unreadable.extend([0, 1].map(|copy| record_offset(copy, marks + 1)));
+    memory.unreadable.extend([lease_offset(0, leases), record_offset(0, marks)]);
+    let store = open(memory);
+    assert_eq!((store.leases().ceiling(7), store.journal().boots), (Some(1000), floor));
+}
+
+/// As many leases fail as there are places: the newest one that was acknowledged is not written over.
+#[test]
+fn leases_that_fail_do_not_cost_the_one_that_was_acknowledged() {
+    let mut store = adopted();
+    store.lease(Lease { fingerprint: 7, ceiling: 1000 }, &[7]).unwrap();
+    store.partition_mut().flush_fails = true;
+    for ceiling in 0..3 * LEASE_RECORDS as u64 {
+        assert!(store.lease(Lease { fingerprint: 8, ceiling: 1 + ceiling }, &[7, 8]).is_err());
+    }
+    let mut memory = store.into_partition();
+    memory.flush_fails = false;
+    // The power goes in the middle of the last one, and none of the others has arrived.
+    let torn = open(memory.clone()).leases().record_index();
+    let acknowledged = adopted_with_a_lease();
+    let place = lease_offset(0, acknowledged);
+    assert_ne!(torn, acknowledged);
+    let at = usize::try_from(place).unwrap();
+    let record: &leases::LeaseRecord = memory.bytes[at..].first_chunk().unwrap();
+    let found = Leases::decode(record, Some(&device(1).key)).unwrap();
+    assert_eq!((found.ceiling(7), found.ceiling(8)), (Some(1000), None));
+}
+
+/// Where the lease stands that the test above begins with.
+fn adopted_with_a_lease() -> usize {
+    let mut store = adopted();
+    store.lease(Lease { fingerprint: 7, ceiling: 1000 }, &[7]).unwrap();
+    store.leases().record_index()
+}
+
+/// One sector of each kind takes nothing and gives nothing any more: the device can be configured all the same,
+/// start after start, all the way round.
+#[test]
+fn sectors_that_are_broken_for_good_do_not_end_all_writing() {
+    let mut memory = adopted().into_partition();
+    memory.broken = std::vec![identity_offset(1), record_offset(0, 5), lease_offset(1, 3), slot_offset(2)];
+    for round in 1..=JOURNAL_RECORDS as u64 + 10 {
+        let mut store = open(memory);
+        store.adopt(device(2)).unwrap();
+        assert_eq!(store.identity().map(|identity| identity.id), Some(device(1).id));
+        store.mark(Mark::Booted).unwrap();
+        store.lease(Lease { fingerprint: 7, ceiling: round }, &[7]).unwrap();
+        store.commit(&round.to_le_bytes(), 1, 0, Kind::Permanent).unwrap();
+        let mut store = reopened(store);
+        assert_eq!(in_force(&mut store), Some(round.to_le_bytes().to_vec()));
+        assert_eq!(store.leases().ceiling(7), Some(round));
+        assert_eq!(u64::from(store.journal().boots), round);
+        let trial = store.commit(b"tried", 1, 0, Kind::Trial).unwrap();
+        store.confirm(trial.generation).unwrap();
+        let mut store = reopened(store);
+        assert_eq!(in_force(&mut store), Some(b"tried".to_vec()));
+        memory = store.into_partition();
+    }
+}
+
+/// A commit that was cut before its mark, with whatever generation, in a slot that cannot be read when the next one
+/// is acknowledged, or everything wiped.
+#[test]
+fn what_is_in_a_slot_that_cannot_be_read_is_void_after_the_next_commit_or_wipe() {
+    let mut store = open(Memory::blank());
+    store.commit(b"old", 1, 0, Kind::Permanent).unwrap();
+    let start = store.into_partition();
+    let mut later = open(start.clone());
+    for payload in 0..4_u8 {
+        later.commit(&[payload], 1, 0, Kind::Permanent).unwrap();
+    }
+    let later = cut_before_its_mark(later);
+    let hidden = slot_offset(SLOTS - 1);
+    let memory = with_sectors_of(&start, &later, &[hidden], SLOT_BYTES);
+    let mut seen = open(Memory { unreadable: Vec::new(), ..memory.clone() });
+    assert_eq!(in_force(&mut seen), Some(b"hidden".to_vec()), "it was never acknowledged, and may count");
+
+    let mut store = open(memory.clone());
+    store.commit(b"next", 1, 0, Kind::Permanent).unwrap();
+    let trial = store.commit(b"tried", 1, 0, Kind::Trial).unwrap();
+    store.confirm(trial.generation).unwrap();
+    store.partition_mut().unreadable.clear();
+    let mut store = reopened(store);
+    assert_eq!(in_force(&mut store), Some(b"tried".to_vec()));
+    let SlotState::Replayed { generation: hidden_generation } = store.slots()[SLOTS - 1] else { panic!() };
+    for payload in [0, 1, 2, 3, 4, 5_u8] {
+        let header = store.commit(&[payload], 1, 0, Kind::Permanent).unwrap();
+        assert!(header.generation > hidden_generation, "no generation is used twice");
+    }
+    assert!(reopened(store).slots()[SLOTS - 1].header().is_some(), "the slot is used again");
+
+    let mut store = open(memory);
+    assert_eq!(store.wipe(), Err(CommitError::ReadBack));
+    let mut memory = store.into_partition();
+    let at = usize::try_from(hidden).unwrap();
+    memory.bytes[at..at + SLOT_BYTES].copy_from_slice(&later.bytes[at..at + SLOT_BYTES]);
+    memory.unreadable.clear();
+    let mut store = open(memory);
+    assert_eq!(store.choice(), Choice::Factory, "the erasing did not arrive");
+    store.commit(b"new", 1, 0, Kind::Permanent).unwrap();
+    assert_eq!(in_force(&mut reopened(store)), Some(b"new".to_vec()));
+}
+
+/// A void slot is written to, and the mark does not arrive: it is void still, and stays so when all are wiped.
+#[test]
+fn a_slot_is_void_until_its_mark_has_arrived() {
+    let mut store = open(Memory::blank());
+    for payload in [0, 1, 2, 3, 4_u8] {
+        store.commit(&[payload], 1, 0, Kind::Permanent).unwrap();
+    }
+    let last = store.slots().iter().position(|slot| slot.header().is_none()).unwrap();
+    let mut memory = store.into_partition();
+    memory.unreadable = std::vec![slot_offset(last)];
+    let mut store = open(memory);
+    store.commit(b"next", 1, 0, Kind::Permanent).unwrap();
+    store.partition_mut().unreadable.clear();
+    let memory = cut_before_its_mark(reopened(store));
+    let mut store = open(memory.clone());
+    assert!(matches!(store.slots()[last], SlotState::Replayed { .. }));
+    assert_eq!(in_force(&mut store), Some(b"next".to_vec()));
+    // The mark of the wipe, in both copies, and nothing else.
+    store.partition_mut().cut_after = Some(memory.writes + 2);
+    assert!(store.wipe().is_err());
+    let store = reopened(store);
+    assert!(store.slots().iter().all(|slot| slot.header().is_none()));
+    assert_eq!(store.choice(), Choice::Factory);
 }
 
 #[test]
