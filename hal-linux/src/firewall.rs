@@ -50,7 +50,7 @@ pub use member::Member;
 use member::{Grants, Kind};
 pub use nftables::NftablesFirewall;
 pub(crate) use options::PROGRAM_DIRECTORIES;
-pub use options::{BadName, ExemptInterface, FirewallOptions, ObjectName};
+pub use options::{BadName, ExemptInterface, ExemptInterfaces, FirewallOptions, ObjectName};
 pub use verification::{Drift, Verification};
 pub use watch::RulesetWatch;
 

@@ -14,7 +14,9 @@ use super::error::{IPSET_OPTIONS, NETWORK_SET_OPTIONS, firewall_error};
 use super::ipset::IpSets;
 use super::iptables_rules::{Names, Rules};
 use super::program::Program;
-use super::{Drift, Family, FirewallOptions, Grants, InstallError, Kind, Member, Verification};
+use super::{
+    Drift, ExemptInterfaces, Family, FirewallOptions, Grants, InstallError, Kind, Member, Verification,
+};
 use crate::netlink::NetlinkError;
 
 /// Times an installation is tried when INPUT was changed by somebody else between reading it and
@@ -87,6 +89,11 @@ impl IptablesFirewall {
             grants: Grants::Unknown,
             reach: Reach::SOURCE_ALONE,
         })
+    }
+
+    /// Other interfaces are exempt, from the next installation on.
+    pub fn set_exempt_interfaces(&mut self, exempt: ExemptInterfaces) {
+        self.options.exempt_interfaces = exempt;
     }
 
     /// Puts the gate up, or replaces it, atomically for each family. Protected ports are exchanged

@@ -57,11 +57,21 @@ mod attr {
     pub(super) const HOOK_PRIORITY: u16 = 2;
     pub(super) const RULE_TABLE: u16 = 1;
     pub(super) const RULE_CHAIN: u16 = 2;
+    pub(super) const RULE_EXPRESSIONS: u16 = 4;
     pub(super) const RULE_USER_DATA: u16 = 7;
 }
 
 /// The first kind of user data of a rule: its comment (libnftnl, `NFTNL_UDATA_RULE_COMMENT`).
 const USER_DATA_COMMENT: u8 = 0;
+
+/// A rule as the kernel lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ListedRule {
+    /// `None` for a rule without.
+    pub(super) comment: Option<String>,
+    /// What it does: `NFTA_RULE_EXPRESSIONS`, octet for octet (linux/netfilter/nf_tables.h).
+    expressions: Vec<u8>,
+}
 
 /// A key of a set and the milliseconds its element shall live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,17 +232,18 @@ impl NfTable {
         Ok(names)
     }
 
-    /// The comments of a chain's rules, in order; `None` for a rule without.
-    pub(super) fn comments(&mut self, chain: &str) -> Result<Vec<Option<String>>, NetlinkError> {
-        let mut comments = Vec::new();
+    /// A chain's rules, in order.
+    pub(super) fn rules(&mut self, chain: &str) -> Result<Vec<ListedRule>, NetlinkError> {
+        let mut rules = Vec::new();
         let content = |message: &mut Encoder<'_>, table: &str| {
             message.text(attr::RULE_TABLE, table);
             message.text(attr::RULE_CHAIN, chain);
         };
-        self.list(kind::GET_RULE, flags::DUMP, content, &mut comments, |message, comments| {
-            comments.push(read_comment(message));
+        self.list(kind::GET_RULE, flags::DUMP, content, &mut rules, |message, rules| {
+            let expressions = message.attributes().find_or_empty(attr::RULE_EXPRESSIONS).payload.to_vec();
+            rules.push(ListedRule { comment: read_comment(message), expressions });
         })?;
-        Ok(comments)
+        Ok(rules)
     }
 
     /// Where a chain is hooked in; `None` for one that is only jumped to.

@@ -13,10 +13,12 @@ use postern_core::rule::{Reach, RuleSet};
 
 use super::conntrack::{Connections, Whose};
 use super::error::{NFT_OPTIONS, firewall_error};
-use super::nf_tables::{Element, NfTable};
+use super::nf_tables::{Element, ListedRule, NfTable};
 use super::nftables_script::{self as script, Chain, Installation, LEAD, PROTECTED, SetName};
 use super::program::Program;
-use super::{Drift, Family, FirewallOptions, Grants, InstallError, Member, Verification, leadings};
+use super::{
+    Drift, ExemptInterfaces, Family, FirewallOptions, Grants, InstallError, Member, Verification, leadings,
+};
 use crate::netlink::NetlinkError;
 
 /// Times an installation is tried when the table was changed by somebody else between reading it
@@ -34,6 +36,8 @@ pub struct NftablesFirewall {
     grants: Grants,
     /// How wide grants of networks are.
     reach: Reach,
+    /// What the kernel made of the rules of each chain at the last installation.
+    made: Vec<(&'static str, Vec<ListedRule>)>,
 }
 
 impl NftablesFirewall {
@@ -45,7 +49,13 @@ impl NftablesFirewall {
         let table = NfTable::open(options.name.clone());
         let table = table.map_err(while_doing("open a netlink socket to netfilter"))?;
         let connections = Connections::open().map_err(while_doing("open a netlink socket"))?;
-        Ok(Self { options, table, connections, grants: Grants::Unknown, reach: Reach::SOURCE_ALONE })
+        let (grants, reach) = (Grants::Unknown, Reach::SOURCE_ALONE);
+        Ok(Self { options, table, connections, grants, reach, made: Vec::new() })
+    }
+
+    /// Other interfaces are exempt, from the next installation on.
+    pub fn set_exempt_interfaces(&mut self, exempt: ExemptInterfaces) {
+        self.options.exempt_interfaces = exempt;
     }
 
     /// Puts the gate up, or replaces it, in one transaction.
@@ -85,8 +95,20 @@ impl NftablesFirewall {
                         self.connections.cut_everybodys(rules);
                     }
                     self.grants = Grants::Own;
+                    self.read_what_was_made(rules);
                     return Ok(());
                 }
+            }
+        }
+    }
+
+    /// So that a rule is known again by what it does. Without it, it is known by its comment.
+    fn read_what_was_made(&mut self, rules: &RuleSet) {
+        self.made.clear();
+        for Chain { name, comments, .. } in script::chains(&self.options, rules) {
+            let listed = self.table.rules(name).unwrap_or_default();
+            if listed.iter().map(|rule| rule.comment.as_ref()).eq(comments.iter().map(Some)) {
+                self.made.push((name, listed));
             }
         }
     }
@@ -99,6 +121,7 @@ impl NftablesFirewall {
     pub fn remove(&mut self) -> Result<(), InstallError> {
         self.nft()?.run(&["-f", "-"], &script::removal(&self.options))?;
         self.grants = Grants::Unknown;
+        self.made.clear();
         Ok(())
     }
 
@@ -128,7 +151,8 @@ impl NftablesFirewall {
     }
 
     /// Reads the gate back and compares it with what `rules` want. By netlink alone, no process is
-    /// started. Rules are known again by their comments and their order, not by what they do.
+    /// started. Rules are known again by their comments, their order, and by what the kernel made of them when they
+    /// were installed.
     ///
     /// # Errors
     /// [`InstallError`] when it cannot be read.
@@ -142,8 +166,11 @@ impl NftablesFirewall {
                 }
                 found => {
                     let same_hook = found.map_err(while_doing("read a chain"))? == hook;
-                    let found = self.table.comments(chain).map_err(while_doing("read the rules"))?;
-                    let same_rules = found.iter().map(Option::as_ref).eq(comments.iter().map(Some));
+                    let found = self.table.rules(chain).map_err(while_doing("read the rules"))?;
+                    let made = self.made.iter().find(|(name, _)| *name == chain);
+                    let same_rules =
+                        found.iter().map(|rule| rule.comment.as_ref()).eq(comments.iter().map(Some))
+                            && made.is_none_or(|(_, made)| *made == found);
                     if !same_hook || !same_rules {
                         verification.note(Drift::ChainChanged(None, chain.to_owned()));
                     }

@@ -88,13 +88,16 @@ impl fmt::Display for BadName {
 
 impl std::error::Error for BadName {}
 
+/// Interfaces that are left alone, besides `lo`.
+pub type ExemptInterfaces = Vec<ExemptInterface, INTERFACES_MAX>;
+
 /// How a back end is set up. The defaults are right for a gateway.
 #[derive(Clone, Debug)]
 pub struct FirewallOptions {
     /// Name of everything that is made.
     pub name: ObjectName,
     /// Interfaces left alone, besides `lo`.
-    pub exempt_interfaces: Vec<ExemptInterface, INTERFACES_MAX>,
+    pub exempt_interfaces: ExemptInterfaces,
     /// Where the firewall's programs are looked for, in this order. Absolute; `PATH` is not asked.
     pub program_directories: std::vec::Vec<PathBuf>,
     /// Members a grant set can hold.

@@ -10,7 +10,11 @@ use crate::lab::{in_lab, nets, run, serve};
 
 const SSH: ServicePort = ServicePort::tcp(7001);
 
-every_back_end!(every_change_is_seen_and_repaired, a_set_that_is_gone_is_named);
+every_back_end!(
+    every_change_is_seen_and_repaired,
+    a_set_that_is_gone_is_named,
+    a_rule_that_does_something_else_is_seen
+);
 
 /// A command and what it breaks.
 fn changes(backend: Backend) -> Vec<(String, Drift)> {
@@ -63,6 +67,48 @@ fn every_change_is_seen_and_repaired(backend: Backend) {
             gate.install(&rules);
             assert_eq!(gate.verify(&rules).to_string(), "as installed", "after {command}");
             assert!(!lab.answers(net.friend, net.gate, SSH.port), "after {command}");
+        }
+    });
+}
+
+/// The command that puts a rule that accepts in the place of the one at `position`, and its drift.
+fn accepting(backend: Backend, chain: &str, position: usize) -> Option<(String, Drift)> {
+    if backend == Backend::Nftables {
+        let chain = if chain == "POSTERN" { "input" } else { "gate" };
+        let listing = run(&format!("nft -a list chain inet postern {chain}"));
+        let rule = listing.lines().filter(|line| line.contains(" comment ")).nth(position)?;
+        let (text, handle) = rule.rsplit_once(" # handle ")?;
+        let (_, comment) = text.rsplit_once(" comment ")?;
+        let command =
+            format!("nft replace rule inet postern {chain} handle {handle} accept comment {comment}");
+        return Some((command, Drift::ChainChanged(None, chain.to_owned())));
+    }
+    let program = backend.programs()[0];
+    let listing = run(&format!("{program} -S {chain}"));
+    // The first line makes the chain.
+    listing.lines().nth(position + 1)?;
+    let drift = Drift::ChainChanged(Some(Family::V4), chain.to_owned());
+    Some((format!("{program} -R {chain} {} -j ACCEPT", position + 1), drift))
+}
+
+/// Each rule in its turn lets everything through, in its place and under its comment.
+fn a_rule_that_does_something_else_is_seen(backend: Backend) {
+    in_lab(move |lab| {
+        let rules = rules(&[&[SSH]]);
+        let mut gate = backend.gate();
+        gate.install(&rules);
+        let net = nets()[1];
+        serve(net.gate, SSH.port);
+        for chain in ["POSTERN", "POSTERN-GATE"] {
+            for position in 0.. {
+                let Some((command, drift)) = accepting(backend, chain, position) else { break };
+                run(&command);
+                let found = gate.verify(&rules);
+                assert!(found.drifts().contains(&drift), "{command}: {found}");
+                gate.install(&rules);
+                assert_eq!(gate.verify(&rules).to_string(), "as installed", "after {command}");
+                assert!(!lab.answers(net.friend, net.gate, SSH.port), "after {command}");
+            }
         }
     });
 }

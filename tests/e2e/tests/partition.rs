@@ -162,6 +162,24 @@ fn a_commit_keeps_grants_and_closes_removed_doors(backend: Backend) {
     assert_eq!(peer.status().unwrap().grants, 0);
 }
 
+/// Another interface is exempt: the gate is exchanged where it stands, and who was let in stays in.
+fn another_exempt_interface_keeps_grants(backend: Backend) {
+    let mut scene = Scene::with_door(Site::new(backend), &MIXED, "60s").unwrap();
+    scene.knock(&MIXED).unwrap();
+    scene.expect_client_in(scene.ssh()).unwrap();
+    let mut peer = Control::connect(&scene.gate.control()).unwrap();
+    let mut site = peer.site().unwrap();
+    site.exempt_interfaces.push("lan7".try_into().unwrap()).unwrap();
+    peer.commit(&site, Standing::Permanent).unwrap().unwrap();
+    assert_eq!(peer.status().unwrap().grants, 1);
+    scene.expect_client_in(scene.ssh()).unwrap();
+    // The gate that stands is the one that is wanted.
+    let mark = scene.gate.log_mark();
+    peer.commit(&named(&site, "later"), Standing::Permanent).unwrap().unwrap();
+    scene.gate.wait_for_log("CFG-COMMIT", mark).unwrap();
+    scene.expect_client_in(scene.ssh()).unwrap();
+}
+
 fn another_back_end_without_a_gap(backend: Backend) {
     let scene = Scene::with_door(Site::new(backend), &MIXED, "60s").unwrap();
     scene.expect_client_out(scene.ssh()).unwrap();
@@ -180,5 +198,6 @@ fn another_back_end_without_a_gap(backend: Backend) {
 postern_e2e::both_back_ends! {
     commit_confirm,
     a_commit_keeps_grants_and_closes_removed_doors,
+    another_exempt_interface_keeps_grants,
     another_back_end_without_a_gap,
 }

@@ -66,7 +66,9 @@ fn lives(first_seed: u64, stride: u64, count: u64) -> Report {
     let mut report = Report::default();
     for number in 0..count {
         let seed = first_seed + number * stride;
-        report.add(named(live(seed, STARTS), seed));
+        let life = named(live(seed, STARTS), seed);
+        life.failures.iter().for_each(|failure| eprintln!("{:?}: {}", failure.violation, failure.state));
+        report.add(life);
         if number % 1000 == 999 {
             eprintln!("seed {seed}: {} of {count} lives, {} failures", number + 1, report.failures.len());
         }

@@ -351,6 +351,10 @@ impl<P: Partition> Store<P> {
             self.slots.iter().filter_map(SlotState::header).find(|header| header.generation == generation);
         let Header { digest, floor, .. } =
             *trial.filter(|header| header.trial).ok_or(CommitError::NoSuchTrial)?;
+        // Acknowledged, it would not count.
+        if floor < self.journal.floor {
+            return Err(CommitError::BelowFloor);
+        }
         // One that cannot be read may be newer than the trial, and be in force again one day; a commit makes it void.
         let mut slots = self.slots.iter().zip(&self.journal.committed);
         if slots.any(|(slot, &committed)| *slot == SlotState::Unreadable && committed != VOID) {

@@ -175,6 +175,21 @@ fn a_device_that_cannot_read_its_marks_gets_no_identity() {
     assert_eq!((in_force(&mut store), store.journal().floor), (Some(b"factory".to_vec()), 2));
 }
 
+#[test]
+fn a_device_that_cannot_read_its_slots_gets_no_identity() {
+    let mut store = open(Memory::blank());
+    store.commit(b"older", 1, 0, Kind::Permanent).unwrap();
+    store.commit(b"factory", 1, 0, Kind::Permanent).unwrap();
+    let Choice::Slot(slot) = store.choice() else { panic!() };
+    let mut memory = store.into_partition();
+    memory.unreadable = std::vec![slot_offset(slot)];
+    let mut store = open(memory);
+    assert_eq!(store.adopt(device(1)), Err(CommitError::Unsure));
+    store.partition_mut().unreadable.clear();
+    store.adopt(device(1)).unwrap();
+    assert_eq!(in_force(&mut reopened(store)), Some(b"factory".to_vec()));
+}
+
 /// A commit that was cut between its slot and its mark, in the last slot, as the medium has it.
 fn cut_before_its_mark(store: Store<Memory>) -> Memory {
     let mut store = store;
@@ -214,6 +229,23 @@ fn no_trial_is_confirmed_below_a_commit_that_cannot_be_read() {
     assert_eq!(store.confirm(trial.generation), Err(CommitError::Unsure));
     store.partition_mut().unreadable.clear();
     assert_eq!(in_force(&mut reopened(store)), Some(b"hidden".to_vec()), "nothing was promised against it");
+}
+
+/// A commit raised the floor, was cut before its mark, and is committed again beside a trial from below.
+#[test]
+fn a_trial_below_the_floor_is_not_confirmed() {
+    let mut store = open(Memory::blank());
+    store.commit(b"old", 1, 0, Kind::Permanent).unwrap();
+    let written = store.partition().writes;
+    store.partition_mut().cut_after = Some(written + 2);
+    assert!(store.commit(b"raised", 1, 1, Kind::Permanent).is_err());
+    store.partition_mut().cut_after = None;
+    let mut store = reopened(store);
+    let trial = store.commit(b"tried", 1, 0, Kind::Trial).unwrap();
+    assert_eq!((in_force(&mut store), store.journal().floor), (Some(b"raised".to_vec()), 0));
+    store.commit(b"raised", 1, 1, Kind::Permanent).unwrap();
+    assert_eq!(store.confirm(trial.generation), Err(CommitError::BelowFloor));
+    assert_eq!(in_force(&mut reopened(store)), Some(b"raised".to_vec()));
 }
 
 #[test]

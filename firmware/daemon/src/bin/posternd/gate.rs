@@ -4,8 +4,8 @@ use postern_config::{Backend, Site};
 use postern_core::port::{Firewall, FirewallCommand, FirewallError};
 use postern_core::rule::RuleSet;
 use postern_hal_linux::firewall::{
-    ExemptInterface, FirewallOptions, IptablesFirewall, IptablesVariant, Member, NftablesFirewall,
-    Verification,
+    ExemptInterface, ExemptInterfaces, FirewallOptions, IptablesFirewall, IptablesVariant, Member,
+    NftablesFirewall, Verification,
 };
 use posternd::adoption::Held;
 
@@ -13,7 +13,7 @@ use posternd::adoption::Held;
 pub(crate) struct Gate {
     adapter: Adapter,
     backend: Backend,
-    exempt: heapless::Vec<ExemptInterface, { postern_core::limits::INTERFACES_MAX }>,
+    exempt: ExemptInterfaces,
     missed: bool,
 }
 
@@ -55,14 +55,31 @@ impl Gate {
         }
     }
 
-    /// Whether `site` wants the same back end with the same exemptions.
+    /// Whether this drives the back end that `site` wants.
     pub(crate) fn suits(&self, site: &Site) -> bool {
-        self.backend == site.backend && exempt_interfaces(site).is_ok_and(|exempt| exempt == self.exempt)
+        self.backend == site.backend
     }
 
-    /// Whether `other` drives the same back end.
-    pub(crate) fn is_like(&self, other: &Gate) -> bool {
-        self.backend == other.backend
+    /// Exchanges the gate where it stands for that of `site`, which it suits; grants stay.
+    ///
+    /// # Errors
+    /// What to do about it; the gate is as it was before.
+    pub(crate) fn exchange(&mut self, site: &Site, rules: &RuleSet) -> Result<(), String> {
+        let before = core::mem::replace(&mut self.exempt, exempt_interfaces(site)?);
+        self.tell_exempt();
+        let installed = self.install(rules);
+        if installed.is_err() {
+            self.exempt = before;
+            self.tell_exempt();
+        }
+        installed
+    }
+
+    fn tell_exempt(&mut self) {
+        match &mut self.adapter {
+            Adapter::Iptables(firewall) => firewall.set_exempt_interfaces(self.exempt.clone()),
+            Adapter::Nftables(firewall) => firewall.set_exempt_interfaces(self.exempt.clone()),
+        }
     }
 
     /// Puts the gate up, or replaces it; the reason of a failure says what to do.
@@ -139,9 +156,7 @@ impl Firewall for Gate {
     }
 }
 
-fn exempt_interfaces(
-    site: &Site,
-) -> Result<heapless::Vec<ExemptInterface, { postern_core::limits::INTERFACES_MAX }>, String> {
+fn exempt_interfaces(site: &Site) -> Result<ExemptInterfaces, String> {
     let exempt = site.exempt_interfaces.iter().map(|name| {
         ExemptInterface::try_from(name.as_str())
             .map_err(|error| format!("exempt interface {name:?}: {error}"))

@@ -285,20 +285,17 @@ impl Shell {
     /// taken away only then.
     fn change_gate(&mut self, site: &Site, rules: &RuleSet, now: Instant) -> Result<(), String> {
         if self.gate.suits(site) {
-            return self.gate.install(rules);
+            return self.gate.exchange(site, rules);
         }
         let mut next = Gate::new(site)?;
         next.install(rules)?;
-        let other_backend = !next.is_like(&self.gate);
         let mut last = core::mem::replace(&mut self.gate, next);
-        if other_backend {
-            // The kernel holds the grants in force in the old gate's sets: clients knock again.
-            for door in 0..self.engine.door_count() {
-                self.handle(Input::Revoke { door: DoorId(door), source: None }, now);
-            }
-            if let Err(error) = last.remove() {
-                log::warn!("the gate of the other back end still stands beside the new one: {error}");
-            }
+        // The kernel holds the grants in force in the old gate's sets: clients knock again.
+        for door in 0..self.engine.door_count() {
+            self.handle(Input::Revoke { door: DoorId(door), source: None }, now);
+        }
+        if let Err(error) = last.remove() {
+            log::warn!("the gate of the other back end still stands beside the new one: {error}");
         }
         Ok(())
     }
