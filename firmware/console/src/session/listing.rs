@@ -9,7 +9,7 @@ use crate::rpc::reply::{Generation, KeyStatus, Origin, Progress, Reply, SeenKnoc
 use crate::rpc::request::Request;
 use crate::text::grammar::COMMANDS;
 use crate::text::site_lines::{self, SiteLine};
-use crate::text::value::{Hex, Knock, Millis, Port};
+use crate::text::value::{Count, Hex, Knock, Millis, Port};
 
 /// Rows after which a page is full: a terminal has 24, an answer of the daemon may bring a few more,
 /// and one is for the question.
@@ -227,12 +227,12 @@ impl Session {
     fn key_row(&mut self, key: &KeyStatus) {
         let kind = if key.fwknop { "fwknop" } else { "native" };
         let disabled = if key.disabled { "  disabled" } else { "" };
-        let (name, doors) = (&key.name, key.doors);
+        let (name, doors) = (&key.name, Count(key.doors.into(), "door"));
         match key.used_secs_ago {
             Some(secs) => {
-                self.row(format_args!("{name:<16} {kind}  {doors} doors  used {secs} s ago{disabled}"));
+                self.row(format_args!("{name:<16} {kind}  {doors}  used {secs} s ago{disabled}"));
             }
-            None => self.row(format_args!("{name:<16} {kind}  {doors} doors{disabled}")),
+            None => self.row(format_args!("{name:<16} {kind}  {doors}{disabled}")),
         }
     }
 
@@ -313,8 +313,11 @@ impl Session {
         }
         let _ = writeln!(
             screen,
-            "doors       {}, {} let in; {} accounts, {} keys",
-            status.doors, status.grants, status.accounts, status.keys
+            "doors       {}, {} let in; {}, {}",
+            status.doors,
+            status.grants,
+            Count(status.accounts.into(), "account"),
+            Count(status.keys.into(), "key")
         );
         for interface in &status.interfaces {
             let state = if interface.live { "watched" } else { "NOT THERE: waiting for it" };

@@ -12,6 +12,7 @@ use super::{AfterDownload, Commit, Next, Session};
 use crate::rpc::CHUNK_BYTES_MAX;
 use crate::rpc::reply::{Checked, ConfigPart};
 use crate::rpc::request::{NewAccount, Request, Source, Standing};
+use crate::text::value::Count;
 
 impl Session {
     /// Fetches what runs.
@@ -112,13 +113,14 @@ impl Session {
     }
 
     pub(super) fn checked(&mut self, checked: &Checked, now: Instant) {
+        let doors = Count(checked.doors.into(), "door");
         let _ = match (checked.unchanged, checked.grants_lost) {
             (true, _) => writeln!(self.screen, "It could run, and it is what runs already."),
-            (_, 0) => writeln!(self.screen, "It could run: {} doors, every grant goes on.", checked.doors),
+            (_, 0) => writeln!(self.screen, "It could run: {doors}, every grant goes on."),
             (_, lost) => writeln!(
                 self.screen,
-                "It could run: {} doors; {lost} grants would be taken back.",
-                checked.doors
+                "It could run: {doors}; {} would be taken back.",
+                Count(lost.into(), "grant")
             ),
         };
         self.prompt_at(now);

@@ -121,6 +121,18 @@ pub fn flags(text: &str) -> Option<Flags> {
     Some(flags)
 }
 
+/// So many of something: `1 door`, `2 doors`.
+#[derive(Clone, Copy, Debug)]
+pub struct Count<'w>(pub u32, pub &'w str);
+
+impl fmt::Display for Count<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Count(many, what) = self;
+        let ending = if *many == 1 { "" } else { "s" };
+        write!(f, "{many} {what}{ending}")
+    }
+}
+
 /// Octets in hexadecimal digits.
 #[derive(Clone, Copy, Debug)]
 pub struct Hex<'o>(pub &'o [u8]);
@@ -163,6 +175,12 @@ mod tests {
             assert_eq!(flags(text).unwrap().to_string(), text);
         }
         assert_eq!(hex::<3>(&Hex(&[0, 0xab, 255]).to_string()), Some([0, 0xab, 255]));
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        let texts = [0, 1, 2].map(|many| Count(many, "door").to_string());
+        assert_eq!(texts, ["0 doors", "1 door", "2 doors"]);
     }
 
     #[test]

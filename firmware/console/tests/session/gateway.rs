@@ -22,6 +22,8 @@ pub(crate) struct Gateway {
     pub(crate) refuse_next: Option<Refusal>,
     pub(crate) refuse_at_commit: Option<Refusal>,
     pub(crate) wiped: bool,
+    /// Of whoever logs in.
+    pub(crate) role: Role,
     pub(crate) glass_broken: bool,
     staged: Vec<u8>,
     pending: Option<(Name, [u8; 16], Challenge)>,
@@ -39,6 +41,7 @@ impl Gateway {
             refuse_next: None,
             refuse_at_commit: None,
             wiped: false,
+            role: Role::Admin,
             glass_broken: false,
             staged: Vec::new(),
             pending: None,
@@ -209,7 +212,7 @@ impl Gateway {
         let exchange = Exchange { name: &name, client_nonce, challenge: &challenge };
         match scram::check_proof(verifier, exchange, proof) {
             Some(server_signature) if name == *known => {
-                Ok(Reply::LoggedIn(LoggedIn { role: Role::Admin, server_signature }))
+                Ok(Reply::LoggedIn(LoggedIn { role: self.role, server_signature }))
             }
             _ => Err(Refusal::LoginFailed),
         }

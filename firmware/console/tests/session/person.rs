@@ -1,7 +1,7 @@
 //! Somebody at the line: types, reads, waits.
 
 use postern_config::site::{StoredDoor, StoredPort};
-use postern_config::{Site, guards};
+use postern_config::{Role, Site, guards};
 use postern_console::session::Session;
 use postern_core::time::{Duration, Instant};
 
@@ -116,7 +116,12 @@ impl Desk {
 
     /// Logs in as well.
     pub(crate) fn logged_in() -> Self {
+        Self::logged_in_as(Role::Admin)
+    }
+
+    pub(crate) fn logged_in_as(role: Role) -> Self {
         let mut desk = Self::enrolled();
+        desk.gateway.role = role;
         desk.type_in("\rmaria\r").type_in(&format!("{PASSWORD}\r"));
         desk.read();
         desk

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use postern_config::Role;
 use postern_config::spelled::Spelled;
 use postern_console::rpc::{InvalidConfig, Refusal};
 
@@ -280,6 +281,17 @@ fn knocks_are_watched_until_a_key() {
     assert_eq!(shown.matches("192.0.2.1 tcp/7351: door ssh, knock 1 of 4").count(), 1, "{shown}");
     desk.type_in("x");
     assert!(desk.read().ends_with("pump-17> "));
+}
+
+#[test]
+fn erasing_is_for_admins() {
+    for role in [Role::Viewer, Role::Operator] {
+        let mut desk = Desk::logged_in_as(role);
+        desk.type_in("wipe\r");
+        assert_eq!(desk.read().lines().rev().nth(1), Some("That needs the role admin."));
+        desk.type_in("abab\r");
+        assert!(!desk.gateway.wiped);
+    }
 }
 
 #[test]

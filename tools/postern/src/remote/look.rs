@@ -7,6 +7,7 @@ use postern_console::rpc::reply::{
     DoorStatus, Generation, GrantStatus, KeyStatus, LogLine, Origin, Progress, SeenKnock, Status, StoreHealth,
 };
 use postern_console::rpc::{Reply, Request};
+use postern_console::text::value::Count;
 use postern_core::knock::{ServicePort, Step};
 use serde_json::{Value, json};
 
@@ -109,8 +110,9 @@ fn status_text(status: &Status) -> String {
         "interfaces  {}",
         if interfaces.is_empty() { "none".into() } else { interfaces.join(", ") }
     );
-    let Status { doors, grants, accounts, keys, .. } = status;
-    let _ = writeln!(text, "has         {doors} doors, {grants} grants, {accounts} accounts, {keys} keys");
+    let (doors, grants) = (Count(status.doors.into(), "door"), Count(status.grants.into(), "grant"));
+    let (accounts, keys) = (Count(status.accounts.into(), "account"), Count(status.keys.into(), "key"));
+    let _ = writeln!(text, "has         {doors}, {grants}, {accounts}, {keys}");
     let Status { frames, knocks, guard_touches, opened, dropped, .. } = status;
     let _ = writeln!(
         text,
