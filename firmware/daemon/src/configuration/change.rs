@@ -63,6 +63,13 @@ impl<P: Partition> Configuration<P> {
         now: Instant,
     ) -> Result<InForce, Refusal> {
         self.trial_of(generation)?;
+        if self.hides_something() {
+            log::error!(
+                "a slot of the config partition cannot be read and may hold what is newer: the trial cannot be \
+                 confirmed. A commit without a trial makes that slot void"
+            );
+            return Err(Refusal::Medium);
+        }
         self.store.confirm(generation).map_err(|error| self.medium(error, machine, now))?;
         self.trial = None;
         changed(machine, ConfigChange::Confirmed, generation, account, now);

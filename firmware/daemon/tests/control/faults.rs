@@ -1,6 +1,6 @@
 //! A machine that refuses and a medium that fails: the configuration before stays in force on both.
 
-use postern_config::partition::lease_offset;
+use postern_config::partition::{lease_offset, slot_offset};
 use postern_config::secret::{Secret, StoredSecret};
 use postern_config::site::{StoredKey, StoredKeyKind};
 use postern_console::rpc::Refusal;
@@ -63,6 +63,28 @@ fn a_trial_whose_confirmation_cannot_be_kept_still_ends() {
     assert_eq!(*world.machine.applied, before);
 }
 
+/// What stands in the slot may be newer than the trial. A commit without a trial makes it void, at once.
+#[test]
+fn beside_a_slot_that_cannot_be_read_a_trial_is_not_confirmed_and_a_commit_counts() {
+    let (mut world, _) = commissioned();
+    world.medium.deaf.set(Some((slot_offset(4), slot_offset(5))));
+    let mut world = world.restart();
+    let mut root = world.connect(crate::world::ROOT);
+    let before = world.configuration.site().clone();
+    let next = site("pump-17", 2222, &before);
+    let trial = world.commit(&mut root, &next, Standing::Trial { secs: 60 }).unwrap();
+    assert_eq!(world.ask(&mut root, Request::Confirm { generation: trial }), Err(Refusal::Medium));
+    assert!(world.status(&mut root).trial.is_some());
+    world.pass(60);
+    assert_eq!(*world.machine.applied, before);
+    assert_eq!(world.status(&mut root).store, StoreHealth::SlotsRefused { slots: 1 });
+    world.commit(&mut root, &next, Standing::Permanent).unwrap();
+    let last = site("pump-17", 2223, &next);
+    let trial = world.commit(&mut root, &last, Standing::Trial { secs: 60 }).unwrap();
+    world.ask(&mut root, Request::Confirm { generation: trial }).unwrap();
+    assert_eq!(*world.restart().configuration.site(), *last);
+}
+
 /// Which counters were used cannot be told, so none counts; and nothing is written over what cannot be read.
 #[test]
 fn a_start_that_cannot_read_its_leases_lets_no_key_open_anything() {
@@ -91,8 +113,8 @@ fn a_start_that_cannot_read_its_leases_lets_no_key_open_anything() {
     let tag = world.machine.engine().keys().status().next().unwrap().tag;
     world.configuration.write_ceiling(CeilingWrite { tag, ceiling: 5000 }).unwrap();
 
-    let deaf = world.medium.deaf_from.clone();
-    deaf.set(Some(lease_offset(0, 0)));
+    let deaf = world.medium.deaf.clone();
+    deaf.set(Some((lease_offset(0, 0), u64::MAX)));
     let mut world = world.restart();
     let mut root = world.connect(crate::world::ROOT);
     let status = world.configuration.keys().unwrap().status().next().unwrap();

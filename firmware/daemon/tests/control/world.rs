@@ -28,8 +28,8 @@ use sha2::{Digest, Sha256};
 pub(crate) struct Medium {
     pub(crate) writes: Rc<Cell<u32>>,
     pub(crate) broken: Rc<Cell<bool>>,
-    /// From here on nothing can be read.
-    pub(crate) deaf_from: Rc<Cell<Option<u64>>>,
+    /// From the first to before the second, nothing can be read.
+    pub(crate) deaf: Rc<Cell<Option<(u64, u64)>>>,
 }
 
 /// A partition in memory.
@@ -51,7 +51,7 @@ impl Partition for Memory {
     }
 
     fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), PartitionError> {
-        if self.medium.deaf_from.get().is_some_and(|deaf| offset >= deaf) {
+        if self.medium.deaf.get().is_some_and(|(from, to)| (from..to).contains(&offset)) {
             return Err(PartitionError::Read);
         }
         buffer.copy_from_slice(self.range(offset, buffer.len())?);
