@@ -66,7 +66,7 @@ fn a_trial_whose_confirmation_cannot_be_kept_still_ends() {
 /// What stands in the slot may be newer than the trial. A commit without a trial makes it void, at once.
 #[test]
 fn beside_a_slot_that_cannot_be_read_a_trial_is_not_confirmed_and_a_commit_counts() {
-    let (mut world, _) = commissioned();
+    let (world, _) = commissioned();
     world.medium.deaf.set(Some((slot_offset(4), slot_offset(5))));
     let mut world = world.restart();
     let mut root = world.connect(crate::world::ROOT);
