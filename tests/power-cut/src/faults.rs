@@ -231,7 +231,10 @@ fn only(image: &Image) -> Option<Range<usize>> {
     let store = open(Faulty::new(image.clone()));
     let Choice::Slot(index) = store.choice() else { return None };
     let first = slot_offset(index) as usize / SECTOR_BYTES;
-    let counts = |header: &&Header| header.floor >= store.journal().floor;
+    let journal = store.journal();
+    let is_settled =
+        |header: &Header| !header.trial || journal.is_confirmed(header.generation, &header.digest);
+    let counts = |header: &&Header| header.floor >= journal.floor && is_settled(header);
     let alone = store.slots().iter().filter_map(SlotState::header).filter(counts).count() == 1;
     alone.then_some(first..first + SLOT_BYTES / SECTOR_BYTES)
 }
@@ -295,6 +298,20 @@ pub fn flip_bits(image: &Image, first: usize, stride: usize, seed: u64) -> Repor
 mod tests {
     use super::*;
     use crate::campaign::{actions, lived_in, settled_after};
+
+    /// Trials nobody confirmed count for nothing (seed 20262020).
+    #[test]
+    fn what_stands_beside_trials_is_the_only_one() {
+        let mut image = Image::blank();
+        for action in [Action::Commit(vec![1; 100]), Action::Trial(vec![2; 100]), Action::Trial(vec![3; 100])]
+        {
+            image = settled_after(&image, &action);
+        }
+        let first = slot_offset(0) as usize / SECTOR_BYTES;
+        assert_eq!(only(&image), Some(first..first + SLOT_BYTES / SECTOR_BYTES));
+        let image = settled_after(&image, &Action::Confirm);
+        assert_eq!(only(&image), None);
+    }
 
     #[test]
     fn no_fault_of_the_medium_breaks_a_rule() {
