@@ -5,7 +5,6 @@
 
 use core::fmt;
 
-use postern_config::partition::journal::VOID;
 use postern_config::partition::{Choice, CommitError, Header, Identity, Lease, Mark, SlotState, Store};
 use postern_config::policy::KeysError;
 use postern_config::{PAYLOAD_BYTES_MAX, PayloadError, SCHEMA, Site, held, schema};
@@ -509,12 +508,6 @@ impl<P: Partition> Configuration<P> {
     fn refused_slots(&self) -> impl Iterator<Item = (u8, &'static str)> + '_ {
         let slots = (0..).zip(self.store.slots());
         slots.filter_map(|(index, slot)| Some((index, slot.refusal()?)))
-    }
-
-    /// Whether a slot that cannot be read may hold what is newer than everything that can.
-    fn hides_something(&self) -> bool {
-        let mut slots = self.store.slots().iter().zip(&self.store.journal().committed);
-        slots.any(|(slot, committed)| *slot == SlotState::Unreadable && *committed != VOID)
     }
 
     fn mark(&mut self, mark: Mark, machine: &mut impl Machine, now: Instant) {

@@ -12,7 +12,7 @@ use postern_core::port::{Partition, SECTOR_BYTES};
 
 use super::identity::Identity;
 use super::store::{CommitError, Store};
-use super::{COPIES, SlotState, identity_offset, lease_offset, record_offset};
+use super::{COPIES, identity_offset, lease_offset, record_offset};
 
 impl<P: Partition> Store<P> {
     /// Gives the device its identity. One that has an identity keeps it, and a copy that is damaged
@@ -48,8 +48,8 @@ impl<P: Partition> Store<P> {
             return Ok(());
         }
         if first {
-            // A slot that cannot be read may be what is in force, and would not be named.
-            if !self.are_records_read() || self.slots.contains(&SlotState::Unreadable) {
+            // What is in force may be what cannot be read, and would not be named.
+            if !self.are_records_read() || self.hides_something() {
                 return Err(CommitError::Unsure);
             }
             self.seal_records(&identity)?;

@@ -209,6 +209,13 @@ impl<P: Partition> Store<P> {
         !self.unread.leases && !self.unsure.identity
     }
 
+    /// Whether a slot cannot be read and is not void: it may be newer than all that can, and be in force again one
+    /// day. No trial is confirmed beside it, and a device that has none gets no identity; a commit makes it void.
+    pub fn hides_something(&self) -> bool {
+        let mut slots = self.slots.iter().zip(&self.journal.committed);
+        slots.any(|(slot, &committed)| *slot == SlotState::Unreadable && committed != VOID)
+    }
+
     /// Counters leased ahead.
     pub fn leases(&self) -> &Leases {
         &self.leases
@@ -355,9 +362,7 @@ impl<P: Partition> Store<P> {
         if floor < self.journal.floor {
             return Err(CommitError::BelowFloor);
         }
-        // One that cannot be read may be newer than the trial, and be in force again one day; a commit makes it void.
-        let mut slots = self.slots.iter().zip(&self.journal.committed);
-        if slots.any(|(slot, &committed)| *slot == SlotState::Unreadable && committed != VOID) {
+        if self.hides_something() {
             return Err(CommitError::Unsure);
         }
         self.write_mark(Mark::Confirmed(Confirmation { generation, digest }, floor))

@@ -63,7 +63,7 @@ impl<P: Partition> Configuration<P> {
         now: Instant,
     ) -> Result<InForce, Refusal> {
         self.trial_of(generation)?;
-        if self.hides_something() {
+        if self.store.hides_something() {
             log::error!(
                 "a slot of the config partition cannot be read and may hold what is newer: the trial cannot be \
                  confirmed. A commit without a trial makes that slot void"
