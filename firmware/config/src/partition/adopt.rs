@@ -12,7 +12,7 @@ use postern_core::port::{Partition, SECTOR_BYTES};
 
 use super::identity::Identity;
 use super::store::{CommitError, Store};
-use super::{COPIES, identity_offset, lease_offset, record_offset};
+use super::{COPIES, JOURNAL_RECORDS, LEASE_RECORDS, identity_offset, lease_offset, record_offset};
 
 impl<P: Partition> Store<P> {
     /// Gives the device its identity. One that has an identity keeps it, and a copy that is damaged
@@ -68,20 +68,18 @@ impl<P: Partition> Store<P> {
 
     /// Writes marks and leases once more, sealed by the device that is to be.
     fn seal_records(&mut self, identity: &Identity) -> Result<(), CommitError> {
-        self.bury_marks()?;
-        self.bury_leases()?;
         self.mend_marks()?;
         self.mend_leases()?;
         if self.journal.sequence != 0 {
             let mut sealed = self.journal;
-            sealed.sequence = self.number_of_marks();
+            sealed.sequence = self.numbers.marks.next(self.journal.record_index(), JOURNAL_RECORDS);
             let (index, record) = (sealed.record_index(), sealed.encode(Some(&identity.key)));
             expect_one(self.write_record(&record, |copy| record_offset(copy, index))?)?;
             self.journal = sealed;
         }
         if self.leases.sequence != 0 {
             let mut sealed = self.leases.clone();
-            sealed.sequence = self.number_of_leases();
+            sealed.sequence = self.numbers.leases.next(self.leases.record_index(), LEASE_RECORDS);
             let (index, record) = (sealed.record_index(), sealed.encode(Some(&identity.key)));
             expect_one(self.write_record(&record, |copy| lease_offset(copy, index))?)?;
             self.leases = sealed;

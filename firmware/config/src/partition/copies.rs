@@ -2,71 +2,84 @@
 //!
 //! A write that failed may have left its record in one copy, with a number above all others; when that copy
 //! cannot be read at the next start, what is written then must not be older. So every place that cannot be read
-//! is written over first ([`Store::bury_marks`]). Its other copy could be read, or nothing is written at all.
+//! is written over first (`bury_marks`, `bury_leases`). Its other copy could be read, or nothing is written at all.
 
 use postern_core::port::Partition;
 
-use super::records::{Places, add_place, is_among};
+use super::records::{Places, is_among};
 use super::store::{CommitError, Store};
 use super::{COPIES, JOURNAL_RECORDS, LEASE_RECORDS, lease_offset, record_offset};
 
+/// Numbers of one kind of records.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Numbering {
+    /// The highest that may be on the medium, also from writes that failed.
+    highest: u64,
+    /// Whether one was written since the store was opened.
+    has_written: bool,
+}
+
+impl Numbering {
+    /// A record was found to be the newest. Whether it counts: not when it is none, or when something was written
+    /// since the store was opened. Nobody else writes, so it is what failed, or comes from a sector that was
+    /// taken for broken; what is written next is newer.
+    pub(super) fn found(&mut self, number: u64) -> bool {
+        let counts = number > self.highest && !self.has_written;
+        self.highest = self.highest.max(number);
+        counts
+    }
+
+    /// The number of the next record, not in the place of the newest. Even if its write fails it may be on the
+    /// medium: it is not used for anything else.
+    pub(super) fn next(&mut self, newest_at: usize, records: usize) -> u64 {
+        let next = self.highest.saturating_add(1);
+        let is_its_place = next % records as u64 == newest_at as u64;
+        self.highest = if is_its_place { next.saturating_add(1) } else { next };
+        self.has_written = true;
+        self.highest
+    }
+}
+
 impl<P: Partition> Store<P> {
-    /// A number for the next record of marks. Even if its write fails it may be on the medium: it is not used for
-    /// anything else.
-    pub(super) fn number_of_marks(&mut self) -> u64 {
-        let number = beside(self.next_record.marks, self.journal.sequence, JOURNAL_RECORDS);
-        self.next_record.marks = number.saturating_add(1);
-        number
-    }
-
-    /// The same for leases.
-    pub(super) fn number_of_leases(&mut self) -> u64 {
-        let number = beside(self.next_record.leases, self.leases.sequence, LEASE_RECORDS);
-        self.next_record.leases = number.saturating_add(1);
-        number
-    }
-
     /// Writes over the marks that could not be read when that was tried last.
     pub(super) fn bury_marks(&mut self) -> Result<(), CommitError> {
         let newest = self.journal.encode(self.identity.as_ref().map(|identity| &identity.key));
-        let newest = (self.journal.record_index(), newest);
-        self.hidden.marks = self.bury(self.hidden.marks, JOURNAL_RECORDS, newest, record_offset)?;
+        self.bury(self.hidden.marks, JOURNAL_RECORDS, (self.journal.record_index(), newest), record_offset)?;
+        self.hidden.marks = [0; COPIES];
         Ok(())
     }
 
     /// The same for leases.
     pub(super) fn bury_leases(&mut self) -> Result<(), CommitError> {
         let newest = self.leases.encode(self.identity.as_ref().map(|identity| &identity.key));
-        let newest = (self.leases.record_index(), newest);
-        self.hidden.leases = self.bury(self.hidden.leases, LEASE_RECORDS, newest, lease_offset)?;
+        self.bury(self.hidden.leases, LEASE_RECORDS, (self.leases.record_index(), newest), lease_offset)?;
+        self.hidden.leases = [0; COPIES];
         Ok(())
     }
 
-    /// Writes over these places: with the newest record in its own, with nothing elsewhere. Returns those that take
-    /// nothing any more. They give nothing either: one sector that is broken must not end all writing.
+    /// Writes over these places: with the newest record in its own, with nothing elsewhere. One that takes nothing
+    /// gives nothing either: a sector that is broken must not end all writing.
     fn bury<const N: usize>(
         &mut self,
         places: Places,
         records: usize,
-        newest: (usize, [u8; N]),
+        (newest_at, newest): (usize, [u8; N]),
         offset: impl Fn(usize, usize) -> u64,
-    ) -> Result<Places, CommitError> {
-        let mut broken = [0; COPIES];
+    ) -> Result<(), CommitError> {
+        if places == [0; COPIES] {
+            return Ok(());
+        }
         let all = (0..COPIES).flat_map(|copy| (0..records).map(move |index| (copy, index)));
         for (copy, index) in all.filter(|&(copy, index)| is_among(&places, copy, index)) {
-            let record = if index == newest.0 { newest.1 } else { [0; N] };
+            let record = if index == newest_at { newest } else { [0; N] };
             let at = offset(copy, index);
             if let Err(error) = self.partition.write(at, &record) {
                 if self.partition.read(at, &mut [0; N]).is_ok() {
                     return Err(error.into());
                 }
-                add_place(&mut broken, copy, index);
             }
         }
-        if places != broken {
-            self.partition.flush()?;
-        }
-        Ok(broken)
+        Ok(self.partition.flush()?)
     }
 
     /// Writes the newest record of marks again where it is missing: a cut may have left it in one copy only,
@@ -163,12 +176,6 @@ impl<P: Partition> Store<P> {
         }
         Ok(good)
     }
-}
-
-/// `number`, or the one above it when its place is that of the newest record.
-const fn beside(number: u64, newest: u64, records: usize) -> u64 {
-    let is_its_place = number % records as u64 == newest % records as u64;
-    if is_its_place { number.saturating_add(1) } else { number }
 }
 
 /// How many copies are good.

@@ -138,9 +138,7 @@ impl JournalState {
             Mark::Floor(floor) => next.floor = floor.max(self.floor),
             Mark::Wiped { below } => {
                 next.confirmed = [Confirmation::default(); SLOTS];
-                for committed in &mut next.committed {
-                    *committed = if *committed == VOID { VOID } else { below };
-                }
+                next.committed = [below; SLOTS];
                 next.trial = 0;
             }
             Mark::Booted => {

@@ -64,7 +64,7 @@ pub(super) fn is_among(places: &Places, copy: usize, index: usize) -> bool {
 }
 
 /// Adds a place to these.
-pub(super) fn add_place(places: &mut Places, copy: usize, index: usize) {
+fn add_place(places: &mut Places, copy: usize, index: usize) {
     if let Some(places) = places.get_mut(copy) {
         *places |= bit(index);
     }

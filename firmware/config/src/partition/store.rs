@@ -3,13 +3,14 @@
 use postern_core::port::{Partition, PartitionError, SECTOR_BYTES};
 use sha2::{Digest, Sha256};
 
+use super::copies::Numbering;
 use super::header::{Header, HeaderError};
 use super::journal::{Confirmation, JournalState, Mark, VOID};
 use super::leases::{Lease, LeaseError, Leases};
 use super::records::{FoundIdentity, Places};
 use super::{
-    Choice, Identity, PARTITION_BYTES_MIN, PAYLOAD_BYTES_MAX, SLOT_BYTES, SLOTS, SlotState, choose,
-    lease_offset, record_offset, records, slot_offset,
+    Choice, Identity, JOURNAL_RECORDS, LEASE_RECORDS, PARTITION_BYTES_MIN, PAYLOAD_BYTES_MAX, SLOT_BYTES,
+    SLOTS, SlotState, choose, lease_offset, record_offset, records, slot_offset,
 };
 
 /// Octets read at once.
@@ -66,18 +67,17 @@ pub struct Store<P> {
     pub(super) leases: Leases,
     /// Above every generation that may be on the medium, also after commits that failed.
     next_generation: u64,
-    /// The same for the numbers of records.
-    pub(super) next_record: NextRecord,
+    pub(super) numbers: Numbers,
     pub(super) unsure: Unsure,
     unread: Unread,
     pub(super) hidden: Hidden,
 }
 
-/// Numbers of the next records.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct NextRecord {
-    pub(super) marks: u64,
-    pub(super) leases: u64,
+/// How the records of each kind are numbered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Numbers {
+    pub(super) marks: Numbering,
+    pub(super) leases: Numbering,
 }
 
 /// What failed, and may be on the medium all the same and newer than what is known.
@@ -127,7 +127,7 @@ impl<P: Partition> Store<P> {
             journal: JournalState::default(),
             leases: Leases::default(),
             next_generation: 1,
-            next_record: NextRecord { marks: 1, leases: 1 },
+            numbers: Numbers::default(),
             unsure: Unsure::default(),
             unread: Unread { marks: true, leases: true },
             hidden: Hidden::default(),
@@ -153,17 +153,14 @@ impl<P: Partition> Store<P> {
         let is_key_known = !self.unsure.identity;
         self.hidden.marks = marks.hidden;
         self.unread.marks &= !(marks.is_whole && is_key_known);
-        // One that was written here and failed is not trusted now.
-        if marks.newest.sequence >= self.next_record.marks {
+        if self.numbers.marks.found(marks.newest.sequence) {
             self.journal = marks.newest;
-            self.next_record.marks = self.journal.sequence.saturating_add(1);
         }
         let leases = records::leases(&mut self.partition, key);
         self.hidden.leases = leases.hidden;
         self.unread.leases &= !(leases.is_whole && is_key_known);
-        if leases.newest.sequence >= self.next_record.leases {
+        if self.numbers.leases.found(leases.newest.sequence) {
             self.leases = leases.newest;
-            self.next_record.leases = self.leases.sequence.saturating_add(1);
         }
         for index in 0..SLOTS {
             let before = self.slots.get(index).copied();
@@ -385,7 +382,7 @@ impl<P: Partition> Store<P> {
         }
         self.mend_marks()?;
         self.unsure.config = true;
-        next.sequence = self.number_of_marks();
+        next.sequence = self.numbers.marks.next(self.journal.record_index(), JOURNAL_RECORDS);
         let sector = next.encode(self.identity.as_ref().map(|identity| &identity.key));
         let index = next.record_index();
         let copies = self.write_record(&sector, |copy| record_offset(copy, index))?;
@@ -425,7 +422,7 @@ impl<P: Partition> Store<P> {
         };
         self.mend_leases()?;
         self.unsure.leases = true;
-        next.sequence = self.number_of_leases();
+        next.sequence = self.numbers.leases.next(self.leases.record_index(), LEASE_RECORDS);
         let record = next.encode(self.identity.as_ref().map(|identity| &identity.key));
         let index = next.record_index();
         if self.write_record(&record, |copy| lease_offset(copy, index))? == 0 {

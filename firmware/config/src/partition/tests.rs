@@ -24,6 +24,8 @@ pub(super) struct Memory {
     pub(super) unreadable: Vec<u64>,
     /// Those that cannot be read once they were written.
     pub(super) fading: Vec<u64>,
+    /// Offset of a sector whose next write fails, and that can be read then.
+    pub(super) waking: Option<u64>,
     /// Offsets of sectors that can neither be read nor written.
     pub(super) broken: Vec<u64>,
 }
@@ -41,6 +43,7 @@ impl Memory {
             deaf_at: None,
             unreadable: Vec::new(),
             fading: Vec::new(),
+            waking: None,
             broken: Vec::new(),
         }
     }
@@ -66,6 +69,11 @@ impl Partition for Memory {
         assert_eq!(offset % SECTOR_BYTES as u64, 0);
         assert_eq!(bytes.len() % SECTOR_BYTES, 0);
         self.writes += 1;
+        if self.waking == Some(offset) {
+            self.waking = None;
+            self.unreadable.retain(|unreadable| *unreadable != offset);
+            return Err(PartitionError::Write);
+        }
         if self.broken.contains(&offset) {
             return Err(PartitionError::Write);
         }

@@ -307,6 +307,114 @@ fn records_that_cannot_be_read_do_not_come_back_over_newer_ones() {
     }
 }
 
+#[test]
+fn they_come_back_over_no_wipe_and_no_confirmation_either() {
+    let mut store = adopted();
+    store.commit(b"old", 1, 0, Kind::Permanent).unwrap();
+    let trial = store.commit(b"tried", 1, 0, Kind::Trial).unwrap();
+    let start = store.into_partition();
+    let mut later = open(start.clone());
+    (0..30).for_each(|_| later.mark(Mark::Booted).unwrap());
+    let at = record_offset(1, later.journal().record_index());
+    let hidden = with_sectors_of(&start, later.partition(), &[at], SECTOR_BYTES);
+
+    let mut store = open(hidden.clone());
+    store.wipe().unwrap();
+    store.partition_mut().unreadable.clear();
+    assert_eq!(reopened(store).journal().committed, [trial.generation + 1; SLOTS]);
+
+    let mut store = open(hidden);
+    store.confirm(trial.generation).unwrap();
+    store.partition_mut().unreadable.clear();
+    assert_eq!(in_force(&mut reopened(store)), Some(b"tried".to_vec()));
+}
+
+/// It cannot be read, its write fails, and then it can be read: what it holds counts before anything is written.
+#[test]
+fn a_place_that_takes_nothing_and_can_be_read_then_is_looked_at_again() {
+    let start = adopted().into_partition();
+    let mut later = open(start.clone());
+    later.commit(b"mine", 1, 5, Kind::Permanent).unwrap();
+    let at = record_offset(1, later.journal().record_index());
+    let mut memory = with_sectors_of(&start, later.partition(), &[at], SECTOR_BYTES);
+    memory.waking = Some(at);
+    let mut store = open(memory);
+    assert_eq!(store.mark(Mark::Booted), Err(CommitError::Medium(PartitionError::Write)));
+    store.mark(Mark::Booted).unwrap();
+    assert_eq!(reopened(store).journal().floor, 5);
+}
+
+/// A sector that stays unreadable is written over once, not with every record.
+#[test]
+fn it_is_written_over_once() {
+    let memory = adopted().into_partition();
+    let mut store = open(Memory { unreadable: std::vec![record_offset(1, 60)], ..memory.clone() });
+    let writes = [(); 3].map(|()| {
+        store.mark(Mark::Booted).unwrap();
+        store.partition().writes
+    });
+    assert_eq!((writes[1] - writes[0], writes[2] - writes[1]), (2, 2), "both copies of the mark");
+    let mut store = open(Memory { unreadable: std::vec![lease_offset(1, 20)], ..memory });
+    let writes = [1, 2, 3].map(|ceiling| {
+        store.lease(Lease { fingerprint: 7, ceiling }, &[7]).unwrap();
+        store.partition().writes
+    });
+    assert_eq!((writes[1] - writes[0], writes[2] - writes[1]), (2, 2), "both copies of the lease");
+}
+
+/// What is written over is on the medium before anything newer is.
+#[test]
+fn nothing_is_written_after_what_could_not_be_written_over_for_sure() {
+    let mut memory = adopted().into_partition();
+    let far = record_offset(1, 60);
+    (memory.unreadable, memory.unflushable) = (std::vec![far], Some(far));
+    let mut store = open(memory);
+    let writes = store.partition().writes;
+    assert_eq!(store.mark(Mark::Booted), Err(CommitError::Medium(PartitionError::Flush)));
+    assert_eq!(store.partition().writes, writes + 1);
+}
+
+/// A sector was taken for broken, and lives again while the store is open: its record does not count against what
+/// was acknowledged since, and what is written then is newer.
+#[test]
+fn a_broken_sector_that_lives_again_brings_nothing_back() {
+    let mut store = adopted();
+    store.lease(Lease { fingerprint: 7, ceiling: 1000 }, &[7]).unwrap();
+    let start = store.into_partition();
+    let mut later = open(start.clone());
+    for ceiling in 0..30 {
+        later.mark(Mark::Booted).unwrap();
+        later.rebase(Lease { fingerprint: 8, ceiling }, &[7, 8]).unwrap();
+    }
+    let marks = record_offset(1, later.journal().record_index());
+    let leases = lease_offset(1, later.leases().record_index());
+    let memory = with_sectors_of(&start, later.partition(), &[leases], LEASE_SECTORS * SECTOR_BYTES);
+    let mut memory = with_sectors_of(&memory, later.partition(), &[marks], SECTOR_BYTES);
+    (memory.unreadable, memory.broken) = (Vec::new(), std::vec![marks, leases]);
+    let mut store = open(memory);
+    store.commit(b"mine", 1, 5, Kind::Permanent).unwrap();
+    store.lease(Lease { fingerprint: 7, ceiling: 9000 }, &[7, 8]).unwrap();
+    store.partition_mut().broken.clear();
+    store.read_again();
+    assert_eq!((store.journal().floor, store.leases().ceiling(7)), (5, Some(9000)));
+    store.mark(Mark::Booted).unwrap();
+    store.lease(Lease { fingerprint: 7, ceiling: 9001 }, &[7, 8]).unwrap();
+    let store = reopened(store);
+    assert_eq!((store.journal().floor, store.leases().ceiling(7)), (5, Some(9001)));
+}
+
+/// A write that failed and can be read: it was perhaps not flushed.
+#[test]
+fn what_failed_here_is_not_trusted_when_it_is_read() {
+    let mut store = adopted();
+    store.partition_mut().flush_fails = true;
+    assert!(store.lease(Lease { fingerprint: 8, ceiling: 1 }, &[8]).is_err());
+    assert!(store.mark(Mark::Booted).is_err());
+    store.partition_mut().flush_fails = false;
+    store.read_again();
+    assert_eq!((store.leases().ceiling(8), store.journal().boots), (None, 0));
+}
+
 /// It was a moment: what can be read by now counts, and is not written over.
 #[test]
 fn records_that_can_be_read_again_are_kept() {
