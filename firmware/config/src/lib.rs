@@ -34,6 +34,7 @@ pub mod site;
 pub mod slots;
 pub mod spelled;
 pub mod update;
+pub mod weakness;
 
 pub use account::Role;
 pub use envelope::{DecodeError, EncodeError, STORE_BYTES_MAX, decode, encode};

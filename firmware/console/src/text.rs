@@ -18,4 +18,5 @@ pub mod rules;
 pub mod screen;
 pub mod site_lines;
 pub mod value;
+pub mod weak_lines;
 pub mod words;

@@ -135,7 +135,7 @@ impl Linter<'_> {
         let mut odds = Vec::new();
         for door in &site.doors {
             if let Some(sequence) = &door.sequence {
-                knocks::check(self, site, door, sequence);
+                knocks::check_opening(self, site, door, sequence);
                 odds.push(self.scan(door, sequence, &ranges));
             }
             odds.extend(self.one_time(site, door, &ranges));
@@ -143,7 +143,7 @@ impl Linter<'_> {
                 odds.push(self.rotating(door, rotating));
             }
             if let Some(sequence) = &door.close_sequence {
-                knocks::check_protected(self, site, door, sequence);
+                knocks::check_closing(self, site, door, sequence);
             }
         }
         odds
@@ -152,7 +152,7 @@ impl Linter<'_> {
     /// The odds of the line a scan meets most easily.
     fn one_time(&mut self, site: &SiteFile, door: &DoorFile, ranges: &[GuardRange]) -> Option<ScanOdds> {
         let lines = &door.one_time_sequences.as_ref()?.value;
-        lines.iter().for_each(|line| knocks::check(self, site, door, line));
+        lines.iter().for_each(|line| knocks::check_opening(self, site, door, line));
         let odds = lines.iter().map(|line| self.scan(door, line, ranges)).collect::<Vec<_>>();
         odds.into_iter().max_by(|one, other| one.probability.total_cmp(&other.probability))
     }
@@ -169,7 +169,7 @@ impl Linter<'_> {
         let udp = watched.iter().find(|range| range.protocol == Protocol::Udp);
         if udp.is_some_and(|range| range.last >= EPHEMERAL_FIRST && range.first <= EPHEMERAL_LAST) {
             let message =
-                "rotating knocks are drawn from the range answers to the gateway's own questions come to";
+                "rotating knocks are drawn from ports where answers to the gateway's own questions come in";
             let other = "use ports of 1024 to 32767, or `protocols = [\"tcp\"]`";
             self.about(door, key.offset, Severity::Warning, "ephemeral-port", message.to_owned(), other);
         }

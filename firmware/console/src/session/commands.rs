@@ -10,6 +10,7 @@ use postern_core::time::Instant;
 use super::listing::Listing;
 use super::{AfterStatus, Commit, Next, Session, Task};
 use crate::rpc::request::Request;
+use crate::text::edit::door_named;
 use crate::text::grammar::{self, COMMANDS, NotUnderstood};
 use crate::text::value;
 use crate::text::words::{self, WORDS_MAX, Word, WordsError};
@@ -137,9 +138,22 @@ impl Session {
         match grammar::edit(&mut self.candidate, words, end) {
             Err(error) => self.not_understood(&error, now),
             Ok(Err(error)) => self.point_at(error.column, now, format_args!("{error}")),
-            Ok(Ok(())) if deletes => self.prompt_at(now),
-            Ok(Ok(())) => self.prompt_at(now),
+            Ok(Ok(())) => {
+                if let Some(door) = self.door_with_other_knocks(words).filter(|_| !deletes) {
+                    self.warn(Some(door));
+                }
+                self.prompt_at(now);
+            }
         }
+    }
+
+    /// The door of which a line that was good has set what it awaits or protects.
+    fn door_with_other_knocks(&self, words: &[Word<'_>]) -> Option<usize> {
+        let [_, section, name, field, ..] = words else { return None };
+        let of_knocks =
+            ["sequence", "close-sequence", "ports"].iter().any(|known| known.starts_with(field.text));
+        let found = door_named(&self.candidate, name.text);
+        found.filter(|_| of_knocks && "door".starts_with(section.text))
     }
 
     fn show(&mut self, rest: &[Word<'_>], now: Instant) {
@@ -149,12 +163,10 @@ impl Session {
                 Listing::Site { candidate: false, line: 0 }
             }
             [what] if "candidate".starts_with(what.text) => Listing::Site { candidate: true, line: 0 },
-            [what, door] if "door".starts_with(what.text) => {
-                match crate::text::edit::door_named(&self.candidate, door.text) {
-                    Some(door) => Listing::Door { door, line: 0 },
-                    None => return self.point_at(door.column, now, format_args!("there is no such door")),
-                }
-            }
+            [what, door] if "door".starts_with(what.text) => match door_named(&self.candidate, door.text) {
+                Some(door) => Listing::Door { door, line: 0 },
+                None => return self.point_at(door.column, now, format_args!("there is no such door")),
+            },
             [what, ..] => {
                 return self.point_at(what.column, now, format_args!("running, candidate, or door NAME"));
             }
@@ -187,6 +199,7 @@ impl Session {
     fn commit(&mut self, rest: &[Word<'_>], end: usize, now: Instant) {
         let Some(confirm_secs) = self.standing_of(rest, end, now) else { return };
         if self.is_changed() {
+            self.warn(None);
             self.upload(Commit { only_check: false, confirm_secs }, now);
         } else {
             self.say("Nothing to commit: the candidate is what runs.\n", now);
@@ -230,8 +243,7 @@ impl Session {
             return self.point_at(end, now, format_args!("of which door?"));
         };
         let name = Name::try_from(door.text).ok();
-        let Some(name) = name.filter(|_| crate::text::edit::door_named(&self.running, door.text).is_some())
-        else {
+        let Some(name) = name.filter(|_| door_named(&self.running, door.text).is_some()) else {
             return self.point_at(door.column, now, format_args!("there is no such door"));
         };
         let source = match rest.get(1) {

@@ -10,10 +10,14 @@ use crate::rpc::request::Request;
 use crate::text::grammar::COMMANDS;
 use crate::text::site_lines::{self, SiteLine};
 use crate::text::value::{Count, Hex, Knock, Millis, Port};
+use crate::text::weak_lines;
 
 /// Rows after which a page is full: a terminal has 24, an answer of the daemon may bring a few more,
 /// and one is for the question.
 const PAGE_ROWS: u16 = 20;
+
+/// Rows of advice beside another answer: three weaknesses, and how they are accepted.
+const WARNING_ROWS: u32 = 7;
 
 /// Octets a line may take: no line is begun with less room.
 const LINE_ROOM: usize = 600;
@@ -33,6 +37,10 @@ pub(super) enum Listing {
         line: usize,
     },
     Diff {
+        line: usize,
+    },
+    /// What the candidate's sequences are weak in.
+    Weaknesses {
         line: usize,
     },
     History {
@@ -95,6 +103,11 @@ impl Session {
                 let text = self.diff_line(line);
                 return self.own_line(text, Listing::Diff { line: line + 1 });
             }
+            Listing::Weaknesses { line } => {
+                let site = &self.candidate;
+                let text = nth(line, &mut |take| weak_lines::for_each(site, None, take));
+                return self.own_line(text, Listing::Weaknesses { line: line + 1 });
+            }
             Listing::History { index } => Request::History { index },
             Listing::Doors { from } => Request::Doors { from },
             Listing::Grants { after } => Request::Grants { after },
@@ -132,6 +145,32 @@ impl Session {
             let _ = self.screen.write_str("There is none.\n");
         }
         self.prompt();
+    }
+
+    /// Whether the candidate has a sequence that is weak.
+    pub(super) fn is_weak(&self) -> bool {
+        nth(0, &mut |take| weak_lines::for_each(&self.candidate, None, take)).is_some()
+    }
+
+    /// Says in a few lines what the candidate's sequences are weak in, or those of one door. It is advice: nothing is
+    /// held up by it.
+    pub(super) fn warn(&mut self, door: Option<usize>) {
+        let mut rows = 0;
+        weak_lines::for_each(&self.candidate, door, &mut |_| {
+            rows += 1;
+            true
+        });
+        let mut left = if rows > WARNING_ROWS { WARNING_ROWS - 1 } else { rows };
+        weak_lines::for_each(&self.candidate, door, &mut |line| {
+            if left > 0 {
+                let _ = writeln!(self.screen, "{line}");
+                left -= 1;
+            }
+            left > 0
+        });
+        if rows > WARNING_ROWS {
+            let _ = writeln!(self.screen, "There is more: `check` shows it.");
+        }
     }
 
     /// A key at the end of a page.

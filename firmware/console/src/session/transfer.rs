@@ -8,6 +8,7 @@ use postern_config::{PAYLOAD_BYTES_MAX, Role, SCHEMA, schema};
 use postern_core::time::Instant;
 use sha2::{Digest, Sha256};
 
+use super::listing::Listing;
 use super::{AfterDownload, Commit, Next, Session};
 use crate::rpc::CHUNK_BYTES_MAX;
 use crate::rpc::reply::{Checked, ConfigPart};
@@ -123,7 +124,7 @@ impl Session {
                 Count(lost.into(), "grant")
             ),
         };
-        self.prompt_at(now);
+        if self.is_weak() { self.start(Listing::Weaknesses { line: 0 }, now) } else { self.prompt_at(now) }
     }
 
     pub(super) fn in_force(&mut self, next: Next, generation: u64, written: bool, now: Instant) {

@@ -148,6 +148,29 @@ fn why_rules_cannot_be_run_is_said_at_the_line() {
 }
 
 #[test]
+fn weak_knocks_are_told_when_set_checked_and_committed() {
+    let mut desk = Desk::logged_in();
+    desk.type_in("set door ssh sequence tcp/7000 tcp/8000 tcp/9000\r").type_in("check\r").type_in("commit\r");
+    desk.type_in("set door ssh open-for 45s\r").type_in("commit\r");
+    desk.type_in("set door ssh allow short-sequence monotone-sequence service-port\r").type_in("check\r");
+    desk.type_in("set door web ports tcp/7351 udp/24011\r");
+    desk.type_in("set door web seq tcp/1490 tcp/7351 icmp/56 tcp/2222 tcp/1490 udp/40000\r");
+    desk.type_in("check\r").type_in("delete door web sequence\r").type_in("commit\r");
+    golden("weak-knocks.txt", &desk.read());
+    assert_eq!(desk.gateway.running.sequences.len(), 1, "told, and done all the same");
+}
+
+#[test]
+fn a_gateway_called_like_a_field_is_no_door() {
+    let mut desk = Desk::logged_in();
+    desk.type_in("set door ssh sequence tcp/7000 tcp/8000 tcp/9000\r");
+    desk.read();
+    desk.type_in("set gateway name ssh\r").type_in("set gateway name s\r");
+    let shown = desk.read();
+    assert!(!shown.contains("door ssh"), "{shown}");
+}
+
+#[test]
 fn a_watched_line_is_locked_too() {
     let mut desk = Desk::logged_in();
     desk.type_in("test knock\r");
