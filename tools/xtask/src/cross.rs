@@ -4,9 +4,9 @@
 //! Nothing of the machine's package manager is touched, and no other source is ever asked.
 
 pub(crate) mod apt;
-mod libpcap;
+pub(crate) mod libpcap;
 pub(crate) mod lock;
-mod rust;
+pub(crate) mod rust;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -58,7 +58,11 @@ fn has_target(target: &str) -> bool {
     fs::read_dir(libraries).is_ok_and(|mut entries| entries.next().is_some())
 }
 
-fn unpack(architecture: &str, apt: &Apt, lock: &Lock, cache: &Path) -> Result<PathBuf> {
+/// Unpacks Debian's compiler for this machine and `architecture`, and returns its path.
+///
+/// # Errors
+/// When packages cannot be downloaded or unpacked.
+pub(crate) fn unpack(architecture: &str, apt: &Apt, lock: &Lock, cache: &Path) -> Result<PathBuf> {
     let folder = cache.join("rust");
     let rustc = folder.join("rustc");
     fs::create_dir_all(&folder)?;
@@ -76,15 +80,21 @@ fn unpack(architecture: &str, apt: &Apt, lock: &Lock, cache: &Path) -> Result<Pa
         }
         fs::write(mark, key)?;
     }
-    let usr = folder.join("usr");
-    let usr = usr.to_str().context("the path of the cache is not UTF-8")?;
-    // Its libraries are in the folder as well; cargo takes one program as RUSTC.
-    let script =
-        format!("#!/bin/sh\nLD_LIBRARY_PATH='{usr}/lib/x86_64-linux-gnu' exec '{usr}/bin/rustc' \"$@\"\n");
+    let script = wrapper(&folder.join("usr"), "rustc")?;
     if fs::read_to_string(&rustc).is_ok_and(|text| text == script) {
         return Ok(rustc);
     }
     fs::write(&rustc, script)?;
     fs::set_permissions(&rustc, fs::Permissions::from_mode(0o755))?;
     Ok(rustc)
+}
+
+/// What runs `program` of the packages unpacked into `usr`: its libraries are there as well, and cargo takes one program
+/// as RUSTC.
+///
+/// # Errors
+/// When the path is not UTF-8.
+pub(crate) fn wrapper(usr: &Path, program: &str) -> Result<String> {
+    let usr = usr.to_str().context("the path of the compiler is not UTF-8")?;
+    Ok(format!("#!/bin/sh\nLD_LIBRARY_PATH='{usr}/lib/x86_64-linux-gnu' exec '{usr}/bin/{program}' \"$@\"\n"))
 }

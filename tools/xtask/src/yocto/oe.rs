@@ -2,6 +2,7 @@
 //! QA, graphs are made, signatures computed, `yocto-check-layer` is run, and our recipe is compiled for the build machine
 //! and for ARMv7 with tool chains that are there. Nothing is downloaded. `yocto-layer/RESULTS.md` says what came of it.
 
+mod toolchain;
 mod wic;
 
 use std::fs;
@@ -27,10 +28,11 @@ pub(crate) struct OnOe {
     /// Folder for builds, which that user may read; its content is replaced.
     #[arg(long, requires = "oe", value_name = "FOLDER")]
     work: Option<PathBuf>,
-    /// Folder with bin/cargo and bin/rustc that can build for this machine and for armv7, and that the user may read.
+    /// Folder with bin/cargo, bin/rustc and bin/rustdoc that can build for this machine and for armv7, and that the user
+    /// may read [default: Debian's, as for the image].
     #[arg(long, requires = "oe", value_name = "FOLDER")]
     toolchain: Option<PathBuf>,
-    /// Folder with a libpcap.a for ARMv7.
+    /// Folder with a libpcap.a for ARMv7 [default: built from Debian's source, as for the image].
     #[arg(long, requires = "oe", value_name = "FOLDER")]
     libpcap: Option<PathBuf>,
 }
@@ -58,6 +60,32 @@ struct Oe<'a> {
     work: PathBuf,
     options: &'a OnOe,
     machines: Vec<String>,
+    /// Compilers, when a part wants them.
+    toolchain: Option<PathBuf>,
+    /// Folder with a libpcap.a for ARMv7, when a part wants it.
+    libpcap: Option<PathBuf>,
+}
+
+impl OnOe {
+    fn wants(&self, name: &str) -> bool {
+        self.part.is_empty() || self.part.iter().any(|part| part == name)
+    }
+
+    /// The folder `said` in the options, or else what `make` makes, when one of `parts` is to be done.
+    fn folder(
+        &self,
+        said: Option<&PathBuf>,
+        parts: &[&str],
+        make: impl FnOnce() -> Result<PathBuf>,
+    ) -> Result<Option<PathBuf>> {
+        match said {
+            Some(folder) => {
+                Ok(Some(folder.canonicalize().with_context(|| format!("there is no {}", folder.display()))?))
+            }
+            None if parts.iter().any(|part| self.wants(part)) => Ok(Some(make()?)),
+            None => Ok(None),
+        }
+    }
 }
 
 /// Runs the parts that are wanted.
@@ -69,6 +97,11 @@ pub(super) fn run(yocto: &Yocto, folder: &Path, options: &OnOe) -> Result<()> {
     let work = options.work.clone().unwrap_or_else(|| yocto.folder.join("oe"));
     fs::create_dir_all(&work)?;
     let work = work.canonicalize()?;
+    let toolchain = options.folder(options.toolchain.as_ref(), &["native", "armv7"], || {
+        toolchain::compilers(yocto.workspace, &work)
+    })?;
+    let libpcap = options
+        .folder(options.libpcap.as_ref(), &["armv7"], || toolchain::libpcap(yocto.workspace, &work))?;
     let oe = Oe {
         // Without links: BitBake masks files by their real path.
         core: folder.join("openembedded-core").canonicalize().context("no openembedded-core there")?,
@@ -76,6 +109,8 @@ pub(super) fn run(yocto: &Yocto, folder: &Path, options: &OnOe) -> Result<()> {
         work,
         options,
         machines: parse::machines(yocto)?,
+        toolchain,
+        libpcap,
     };
     ensure!(oe.core.join("oe-init-build-env").exists(), "there is no {}", oe.core.display());
     ensure!(oe.bitbake.join("bin/bitbake").exists(), "there is no {}", oe.bitbake.display());
@@ -87,7 +122,7 @@ pub(super) fn run(yocto: &Yocto, folder: &Path, options: &OnOe) -> Result<()> {
     println!("{}", oe.versions()?);
     let mut failed = Vec::new();
     for (name, part) in PARTS {
-        if !options.part.is_empty() && !options.part.iter().any(|wanted| wanted == name) {
+        if !options.wants(name) {
             continue;
         }
         let begun = Instant::now();
@@ -186,7 +221,7 @@ impl Oe<'_> {
                 env
             }
         };
-        let tools = self.options.toolchain.as_ref().map(|folder| format!("{}/bin:", folder.display()));
+        let tools = self.toolchain.as_ref().map(|folder| format!("{}/bin:", folder.display()));
         let path = format!("PATH={}/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", tools.unwrap_or_default());
         let home = format!("HOME={}", self.work.join("home").display());
         shell.args(["LANG=en_US.UTF-8", "LC_ALL=en_US.UTF-8", &home, &path, "bash", "-c", &script]);
@@ -322,7 +357,6 @@ const ASSUMED: &str = "cargo-native rust-native python3-native quilt-native xz-n
     systemd-systemctl-native shadow-native pkgconfig-native";
 
 fn native(oe: &Oe) -> Result<String> {
-    ensure!(oe.options.toolchain.is_some(), "where are cargo and rustc? Say it with --toolchain");
     let settings = [
         "PATCHTOOL = \"patch\"".to_owned(),
         format!("ASSUME_PROVIDED += \"{ASSUMED}\""),
@@ -331,7 +365,7 @@ fn native(oe: &Oe) -> Result<String> {
     ];
     let build = oe.build("build-native", "postern-qemuarm64", &settings)?;
     oe.shell(&build, "bitbake -c install postern-native")?;
-    let program = find(&build.join("tmp"), "*/image/*usr/bin/postern")?;
+    let program = find(&build, "*/image/*usr/bin/postern")?;
     let said = command::output(Command::new(&program).arg("--version"))?;
     Ok(format!("the host's tool says {}", said.trim()))
 }
@@ -347,9 +381,7 @@ fn mask(oe: &Oe) -> String {
 }
 
 fn armv7(oe: &Oe) -> Result<String> {
-    ensure!(oe.options.toolchain.is_some(), "where are cargo and rustc? Say it with --toolchain");
-    let libpcap =
-        oe.options.libpcap.as_ref().context("where is libpcap.a for ARMv7? Say it with --libpcap")?;
+    let libpcap = oe.libpcap.as_ref().context("there is no libpcap.a for ARMv7")?;
     let gnu = "arm-linux-gnueabihf";
     let tools = ["gcc", "ar", "ld", "strip", "objcopy", "objdump", "nm", "readelf", "ranlib", "as"];
     let tools: Vec<String> = tools.iter().map(|tool| format!("{gnu}-{tool}")).collect();
@@ -361,7 +393,8 @@ fn armv7(oe: &Oe) -> Result<String> {
             "ASSUME_PROVIDED += \"{ASSUMED} gcc-cross-arm virtual/cross-cc virtual/cross-binutils virtual/compilerlibs \
              virtual/libc libstd-rs shadow shadow-sysroot base-passwd base-files rpm-native dwarfsrcfiles-native \
              pseudo-native elfutils-native opkg-utils-native binutils-cross-arm virtual/fakeroot-native ptest-runner \
-             patch-replacement-native libpcap iptables netbase virtual/arm-postern-linux-gnueabi-gcc virtual/arm-postern-linux-gnueabi-binutils\""
+             patch-replacement-native libpcap iptables netbase virtual/arm-postern-linux-gnueabi-gcc virtual/arm-postern-linux-gnueabi-binutils \
+             virtual/arm-postern-linux-gnueabi-compilerlibs\""
         ),
         // The kernel is left out as well.
         format!("ASSUME_PROVIDED += \"{}\"", modules(oe)?.join(" ")),
@@ -387,7 +420,7 @@ fn armv7(oe: &Oe) -> Result<String> {
     let build = oe.build("build-armv7", "postern-qemuarm", &settings)?;
     // Installing wants pseudo-native, which is downloaded; Debian's fakeroot does not stand in for it.
     oe.shell(&build, "bitbake -c compile postern")?;
-    let program = find(&build.join("tmp"), "*/release/posternd")?;
+    let program = find(&build, "*/release/posternd")?;
     let said = command::output(Command::new("file").arg("--brief").arg(&program))?;
     ensure!(said.contains("ELF 32-bit LSB") && said.contains("ARM"), "posternd is {said}");
     let octets = fs::metadata(&program)?.len();
