@@ -241,8 +241,11 @@ mod tests {
         assert_eq!(of(&[Tcp(1490), Udp(2000), Tcp(2001), Tcp(7351)]), ["monotone-sequence"]);
         assert_eq!(of(&[Tcp(7351), Tcp(2001), Udp(2000), Tcp(1490)]), ["monotone-sequence"]);
         assert_eq!(of(&[Tcp(7351), Tcp(2001), Tcp(7351), Tcp(1490)]), ["repeated-knock"]);
+        assert_eq!(of(&[Tcp(7351), Tcp(7351), Tcp(2001), Tcp(7000)]), [""; 0], "the engine's to refuse");
         assert_eq!(of(&[Tcp(7351), Tcp(22), Tcp(8080), Tcp(1490)]), ["service-port"; 2]);
         assert_eq!(of(&[Tcp(7351), Udp(40_000), Tcp(40_000), Tcp(1490)]), ["ephemeral-port"]);
+        assert_eq!(of(&[Tcp(7351), Udp(32_767), Udp(61_000), Tcp(1490)]), [""; 0]);
+        assert_eq!(of(&[Tcp(7351), Udp(32_768), Udp(60_999), Tcp(1490)]), ["ephemeral-port"; 2]);
         assert_eq!(of(&[Tcp(7351), Tcp(2001), Tcp(7022), Tcp(1490)]), ["protected-port"]);
         assert_eq!(of(&[Tcp(7351), Udp(7022), Icmp(56), Tcp(1490)]), ["stock-ping"]);
     }

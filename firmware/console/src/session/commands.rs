@@ -132,14 +132,11 @@ impl Session {
         if self.role() < Role::Admin {
             return self.say("That needs the role admin.\n", now);
         }
-        let verb = words.first().map_or("", |word| word.text);
-        // `grammar::edit` tells the two apart by their first letters.
-        let deletes = !verb.is_empty() && "delete".starts_with(verb);
         match grammar::edit(&mut self.candidate, words, end) {
             Err(error) => self.not_understood(&error, now),
             Ok(Err(error)) => self.point_at(error.column, now, format_args!("{error}")),
             Ok(Ok(())) => {
-                if let Some(door) = self.door_with_other_knocks(words).filter(|_| !deletes) {
+                if let Some(door) = self.door_with_other_knocks(words) {
                     self.warn(Some(door));
                 }
                 self.prompt_at(now);
@@ -147,7 +144,7 @@ impl Session {
         }
     }
 
-    /// The door of which a line that was good has set what it awaits or protects.
+    /// The door of which a line that was good has changed what it awaits or protects.
     fn door_with_other_knocks(&self, words: &[Word<'_>]) -> Option<usize> {
         let [_, section, name, field, ..] = words else { return None };
         let of_knocks =

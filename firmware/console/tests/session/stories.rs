@@ -161,13 +161,23 @@ fn weak_knocks_are_told_when_set_checked_and_committed() {
 }
 
 #[test]
-fn a_gateway_called_like_a_field_is_no_door() {
+fn only_the_door_that_was_set_is_told_of() {
     let mut desk = Desk::logged_in();
-    desk.type_in("set door ssh sequence tcp/7000 tcp/8000 tcp/9000\r");
-    desk.read();
-    desk.type_in("set gateway name ssh\r").type_in("set gateway name s\r");
+    desk.type_in("set door ssh sequence tcp/7000 tcp/7700\r");
     let shown = desk.read();
-    assert!(!shown.contains("door ssh"), "{shown}");
+    assert!(shown.contains("[short-sequence]") && shown.contains("[monotone-sequence]"), "{shown}");
+    assert!(shown.contains("accepts what stands in brackets") && !shown.contains("There is more"), "{shown}");
+    // Three fit beside another answer.
+    desk.type_in("set door ssh sequence tcp/7000 tcp/8000\r");
+    let shown = desk.read();
+    assert!(shown.contains("accepts what stands in brackets") && !shown.contains("There is more"), "{shown}");
+    // A door that is called like a field of the gateway.
+    desk.type_in("set door name ports tcp/443\r").type_in("set door name sequence tcp/1490 tcp/1491\r");
+    let shown = desk.read();
+    assert!(shown.contains("door name: ") && !shown.contains("door ssh: "), "{shown}");
+    desk.type_in("set gateway name s\r").type_in("set door name open-for 45s\r");
+    let shown = desk.read();
+    assert!(!shown.contains("door name: ") && !shown.contains("door ssh: "), "{shown}");
 }
 
 #[test]
